@@ -1,0 +1,87 @@
+"""What a run is going to do, written before its first step."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from nt_lightning.data.datamodule import TraceDataModule
+from nt_lightning.errors import UserError
+from nt_lightning.files import write_json
+
+log = logging.getLogger(__name__)
+
+
+class RunSummary(Callback):
+    """Writes ``plan.json``: traces, tokens, steps, what was lost, the weights' fingerprint."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the summary and log it in a line.
+
+        Raises:
+            UserError: The data module is not one of ours.
+        """
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, TraceDataModule):
+            raise UserError(f"RunSummary needs a TraceDataModule, not {type(data).__name__}")
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        summary = summarise(data, trainer.world_size)
+        summary["weights_sha256"] = weights_fingerprint(pl_module)
+        write_json(Path(trainer.default_root_dir) / "plan.json", summary)
+        log.info(
+            "plan: %(traces)d traces, %(tokens)d tokens (%(labelled_tokens)d labelled) in "
+            "%(bins)d rows, %(steps_per_epoch)d steps an epoch, %(steps)d in all",
+            summary,
+        )
+        for split, lost in data.info["lost"].items():
+            if lost["answers"]:
+                log.warning(
+                    "%s: %d traces dropped, %d tokens and %d final answers lost to max_tokens %d",
+                    split,
+                    lost["traces"],
+                    lost["tokens"],
+                    lost["answers"],
+                    data.max_tokens,
+                )
+
+
+def summarise(data: TraceDataModule, world_size: int) -> dict[str, Any]:
+    """The plan of the first epoch in numbers, as plain JSON."""
+    plan = data.plan(0)
+    labels = plan.labels_per_step
+    return {
+        "traces": len(plan.order),
+        "tokens": plan.tokens,
+        "labelled_tokens": int(labels.sum()),
+        "bins": plan.num_bins,
+        "bins_per_step": plan.bins_per_step,
+        "max_tokens": plan.max_tokens,
+        "fill": round(plan.fill, 5),
+        "micro_batches_per_step": plan.micro_batches(world_size),
+        "idle_share": round(plan.idle_share(world_size), 5),
+        "steps_per_epoch": plan.num_steps,
+        "steps": data.num_steps,
+        "labels_per_step": {
+            "min": int(labels.min()),
+            "mean": round(float(labels.mean()), 1),
+            "max": int(labels.max()),
+        },
+        "world_size": world_size,
+        **data.info,
+    }
+
+
+def weights_fingerprint(module: torch.nn.Module) -> str:
+    """Hex SHA-256 over names and bytes of a module's parameters on this rank."""
+    total = hashlib.sha256()
+    for name, parameter in module.named_parameters():
+        total.update(name.encode())
+        raw = parameter.detach().cpu().contiguous().view(torch.uint8)
+        total.update(raw.numpy().tobytes())
+    return total.hexdigest()

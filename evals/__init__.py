@@ -1,0 +1,1 @@
+"""Benchmark definitions: one short versioned file each, no torch."""

@@ -1,0 +1,88 @@
+"""``python -m nt_lightning``: light commands answer before torch is imported."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from nt_lightning import __version__
+from nt_lightning.errors import UserError
+
+TRAINER_COMMANDS = {
+    "fit": "Train a student on a selection of traces.",
+    "validate": "Validation loss of a checkpoint.",
+    "test": "Benchmarks of a checkpoint or an untrained student.",
+    "predict": "Write the student's responses to a pool's questions as JSONL.",
+    "preview": "Show a recipe's examples, token by token, masked and trained.",
+}
+LIGHT_COMMANDS = {
+    "pool": ("nt_lightning.pool.commands:COMMANDS", "Import, inspect and write pools of traces."),
+    "export": (
+        "nt_lightning.student.export:export",
+        "Write a checkpoint as a Hugging Face folder.",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        print(f"nt_lightning {__version__}")
+        return 0
+    try:
+        return _dispatch(arguments, given=argv is not None)
+    except UserError as error:
+        if os.environ.get("NT_DEBUG"):
+            raise
+        print(f"nt_lightning {arguments[0]}: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _dispatch(arguments: list[str], *, given: bool) -> int:
+    command = arguments[0]
+    if command in LIGHT_COMMANDS:
+        from jsonargparse import auto_cli
+
+        module, _, name = LIGHT_COMMANDS[command][0].partition(":")
+        target = getattr(importlib.import_module(module), name)
+        auto_cli(target, args=arguments[1:], prog=f"nt_lightning {command}", as_positional=False)
+        return 0
+    if command not in TRAINER_COMMANDS:
+        raise UserError(_unknown_command(command))
+    from nt_lightning.cli import run
+
+    return run(arguments if given else None)
+
+
+def _unknown_command(command: str) -> str:
+    import difflib
+
+    known = [*TRAINER_COMMANDS, *LIGHT_COMMANDS]
+    close = difflib.get_close_matches(command, known, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"unknown command; allowed: {', '.join(known)}{hint}"
+
+
+def _help() -> str:
+    about = {**TRAINER_COMMANDS, **{name: text for name, (_, text) in LIGHT_COMMANDS.items()}}
+    lines = [f"  {name:<10} {text}" for name, text in about.items()]
+    return "\n".join(
+        [
+            "usage: python -m nt_lightning COMMAND [--config FILE ...] [--key value ...]",
+            "",
+            *lines,
+            "",
+            "python -m nt_lightning COMMAND --help explains a command's arguments.",
+            "A recipe is code (its class_path entries are called): run only those you trust.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""The LightningCLI behind ``fit``, ``validate``, ``test``, ``predict`` and ``preview``."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+import nt_lightning.data.selections
+import nt_lightning.student.sft  # noqa: F401  (short class names resolve for what is imported)
+from nt_lightning.errors import UserError
+from nt_lightning.preview import preview
+from nt_lightning.report.matrix import print_mode_matrix
+from nt_lightning.runs import choose_run_folder, latest_checkpoint
+from nt_lightning.student.checkpoint import AtomicCheckpointIO
+
+log = logging.getLogger(__name__)
+MAX_ERROR_LINES = 5
+EXIT_USER_ERROR, EXIT_SIGINT, EXIT_SIGTERM = 2, 130, 143
+
+
+class Parser(LightningArgumentParser):
+    """Answers a mistake in a few lines that name the key and the nearest right one."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the message without usage and exit 2."""
+        if not self.exit_on_error:  # jsonargparse probes the members of a union this way
+            super().error(message, ex)
+        text = re.sub(r"\n\s+- Expected a <class 'NoneType'>", "", str(message))
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        lines = [line if len(line) <= 400 else f"{line[:400]} ..." for line in lines]
+        hints = list(_hints(text, _known_names(self)))
+        room = MAX_ERROR_LINES - len(hints)
+        self.exit(
+            EXIT_USER_ERROR,
+            "\n".join([f"{self.prog}: error: {lines[0]}", *lines[1:room], *hints]) + "\n",
+        )
+
+
+class PreviewTrainer(Trainer):
+    """A trainer that also knows ``preview``."""
+
+    def preview(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        num_examples: int = 2,
+        html: str | None = None,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Show examples of each think mode, tokens coloured by masked and trained.
+
+        Args:
+            model: The student; it is not loaded.
+            datamodule: The traces.
+            num_examples: Examples of each mode.
+            html: File for the same as a page.
+            ckpt_path: Unused; a saved config holds it.
+            weights_only: Unused; a saved config holds it.
+        """
+        datamodule.prepare_data()
+        datamodule.setup("preview")
+        preview(datamodule, num_examples, Path(html) if html else None)  # type: ignore[arg-type]
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes the full config into the run's folder."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write ``config.yaml``; it runs again with ``--config``."""
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = str(folder / "config.yaml")
+        self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
+
+
+class CLI(LightningCLI):
+    """LightningCLI with run folders, atomic checkpoints and the command line's word as the last."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's commands and ``preview``."""
+        return {**LightningCLI.subcommands(), "preview": {"model", "datamodule"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The data's tokenizer is the student's."""
+        parser.link_arguments("model.init_args.model_name", "data.init_args.model_name")
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration alone: it wins over hyper-parameters in a checkpoint."""
+
+    def before_instantiate_classes(self) -> None:
+        """Find the checkpoint that ``last`` stands for, and the run's folder."""
+        config = self.config[self.subcommand]
+        root = Path(config.trainer.default_root_dir or "runs")
+        name = _recipe_name(config.get("config"))
+        if config.get("ckpt_path") == "last":
+            config.ckpt_path = str(latest_checkpoint(root, name))
+        ckpt_path = config.get("ckpt_path")
+        resumed = ckpt_path if self.subcommand == "fit" else None
+        self.run_folder = choose_run_folder(root, name, str(self.subcommand), resumed)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer that keeps everything in the run's folder."""
+        given = self._get(self.config_init, "trainer")
+        folder = str(self.run_folder)
+        kwargs["default_root_dir"] = folder
+        if given.logger is None and self.subcommand in ("fit", "validate", "test"):
+            kwargs["logger"] = [
+                CSVLogger(folder, name="", version=""),
+                TensorBoardLogger(folder, name="", version="tensorboard"),
+            ]
+        plugins = given.plugins or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+        return super().instantiate_trainer(**kwargs)
+
+    def after_fit(self) -> None:
+        """Print the matrix of modes and where everything is."""
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            print_mode_matrix(self.run_folder)
+
+    after_test = after_fit
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse and run a trainer command; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    _quieten()
+    cli = CLI.__new__(CLI)
+    try:
+        LightningCLI.__init__(
+            cli,
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            parser_class=Parser,
+            trainer_class=PreviewTrainer,
+            trainer_defaults={"use_distributed_sampler": False},
+            auto_configure_optimizers=False,
+            seed_everything_default=42,
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            args=list(argv) if argv is not None else None,
+        )
+    except SIGTERMException:
+        return EXIT_SIGTERM
+    except SystemExit as stop:
+        trainer = getattr(cli, "trainer", None)
+        if trainer is not None and trainer.state.status == TrainerStatus.INTERRUPTED:
+            return EXIT_SIGINT
+        return stop.code if isinstance(stop.code, int) else 1
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from error
+    return 0
+
+
+def _hints(message: str, known: Sequence[str]) -> Iterator[str]:
+    patterns = (
+        r"[Kk]ey \"?'?([\w.]+)'?\"? is not expected",
+        r"does not accept (?:nested key|option) '([\w.]+)'",
+        r"Option '([\w.]+)' is not accepted",
+        r"Unrecognized arguments: --([\w.]+)",
+        r"Unexpected class path '([\w.]+)'",
+        r"import path string: ([\w.]+)",
+        r"invalid choice: '(\w+)'",
+        r"No action for key \"([\w.]+)\"",
+        r"Unable to import '?([\w.]+)",
+        r"Group '[\w.]*' does not accept nested key '([\w.]+)'",
+    )
+    for pattern in patterns:
+        for key in re.findall(pattern, message):
+            leaf = key.rsplit(".", 1)[-1]
+            close = difflib.get_close_matches(leaf, known, 3, 0.6)
+            if close:
+                yield f"hint: {leaf!r}: did you mean {', '.join(close)}?"
+                return
+
+
+def _known_names(parser: Any) -> list[str]:
+    """Option names, short class names of models and data, and their arguments."""
+    import inspect
+
+    names = {action.dest.rsplit(".", 1)[-1] for action in parser._actions}
+    for base in (LightningModule, LightningDataModule):
+        for cls in _subclasses(base):
+            names.add(cls.__name__)
+            if cls.__module__.startswith("nt_lightning"):
+                names.update(inspect.signature(cls.__init__).parameters)
+    return sorted(names - {"self"})
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    sub: type
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)
+
+
+def _recipe_name(configs: Any) -> str:
+    """Name of the first config file, ``run`` without one."""
+    for config in configs or []:
+        return Path(str(config)).stem
+    return "run"
+
+
+def _quieten() -> None:
+    """Drop warnings that a user of this command cannot act on; one line each says why."""
+    for name in ("httpx", "httpcore", "bitsandbytes", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(
+            logging.ERROR if name == "bitsandbytes" else logging.WARNING
+        )
+    # packing a row takes a millisecond, workers are no bottleneck
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # the run's folder is chosen by us and a resumed run goes on in it
+    warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    # torch's own deprecation inside Lightning
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # the summary's size estimate
+    warnings.filterwarnings("ignore", message=".*is not supported by the model summary.*")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]

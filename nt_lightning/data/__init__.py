@@ -1,0 +1,1 @@
+"""Data modules: a selection of traces, mixed, tokenised, planned and packed."""

@@ -1,0 +1,342 @@
+"""The base of all selections: a pool becomes packed batches whose steps are known beforehand."""
+
+from __future__ import annotations
+
+import json
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from lightning.pytorch import LightningDataModule
+
+from nt_lightning.data.batch import PackedTraces
+from nt_lightning.data.choose import choose, one_per_question
+from nt_lightning.data.loader import PlanSampler, ResumableLoader
+from nt_lightning.data.mixing import Mixing
+from nt_lightning.data.plan import EpochPlan, Ints, plan_epoch
+from nt_lightning.data.prepare import (
+    Assigned,
+    OnLong,
+    count_by_mode,
+    load_tokenised,
+    num_words,
+    read_info,
+    tokenise,
+)
+from nt_lightning.data.show import show_examples
+from nt_lightning.errors import UserError
+from nt_lightning.files import cache_dir, digest, replacing_folder, sha256_file
+from nt_lightning.models import load_tokenizer
+from nt_lightning.traces.formatting import PromptFormatter
+from nt_lightning.traces.modes import ThinkModes
+from nt_lightning.traces.pool import Pool, PoolMaker, write_pool
+
+log = logging.getLogger(__name__)
+
+
+class TraceDataModule(LightningDataModule, ABC):
+    """Traces of a pool, selected, mixed, tokenised and packed into optimizer steps.
+
+    A subclass is one selection: it overrides ``select`` and, where it reads more than ids,
+    ``selection_columns``.
+
+    Args:
+        pool: Folder of a pool, or what makes one (``class_path`` in a recipe); a made pool is kept
+            in the cache.
+        model_name: The student, whose tokenizer and template render the traces; linked from the
+            model in the command line.
+        num_traces: Traces to train on; ``None`` takes all that validation leaves.
+        num_val: Traces kept apart, by question, for the validation loss.
+        mixing: Which examples are System-2.
+        modes: The think modes.
+        teachers: Teachers to take, in order of preference, one trace per question; ``None``: all,
+            in order of appearance.
+        max_tokens: Room of one packed row, and the longest trace with its prompt.
+        tokens_per_step: Tokens of one optimizer step over all devices, labelled or not; rounded to
+            whole rows of ``max_tokens``. The paper has about 400,000.
+        on_long: What becomes of a trace longer than ``max_tokens``: ``error``, ``drop`` or ``cut``.
+        system_prompt: A system turn; ``None`` leaves the template's own.
+        seed: Seed of validation split, selection, mixing and order.
+        num_workers: Processes that pack rows ahead; packing takes about a millisecond a row.
+
+    Raises:
+        UserError: An argument is out of its range.
+    """
+
+    selection_columns: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        pool: PoolMaker | str,
+        model_name: str = "smollm2-135m-instruct",
+        num_traces: int | None = None,
+        num_val: int = 0,
+        mixing: Mixing = Mixing(),
+        modes: ThinkModes = ThinkModes(),
+        teachers: list[str] | None = None,
+        max_tokens: int = 16_384,
+        tokens_per_step: int = 400_000,
+        on_long: OnLong = "error",
+        system_prompt: str | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if max_tokens < 2:
+            raise UserError(f"data.max_tokens is {max_tokens}; allowed: 2 and more")
+        if tokens_per_step < max_tokens:
+            raise UserError(
+                f"data.tokens_per_step is {tokens_per_step}; allowed: max_tokens ({max_tokens}) "
+                "and more"
+            )
+        if on_long not in ("error", "drop", "cut"):
+            raise UserError(f"data.on_long is {on_long!r}; allowed: error, drop, cut")
+        self.pool_source = pool
+        self.model_name = model_name
+        self.num_traces, self.num_val = num_traces, num_val
+        self.mixing = mixing
+        self.unfilled_modes = modes
+        self.teachers = teachers
+        self.max_tokens = max_tokens
+        self.bins_per_step = round(tokens_per_step / max_tokens)
+        self.on_long = on_long
+        self.system_prompt = system_prompt
+        self.seed = seed
+        self.num_workers = num_workers
+        self.info: dict[str, Any] = {}
+        self._formatter: PromptFormatter | None = None
+        self._splits: dict[str, datasets.Dataset] = {}
+        self._accumulate: int | None = None
+
+    @abstractmethod
+    def select(self, columns: pa.Table, size: int, seed: int) -> Ints:
+        """Row numbers of the selected traces: a pure function.
+
+        Args:
+            columns: ``id`` and ``selection_columns`` of the candidates, one trace per question.
+            size: Traces wanted, at most ``columns.num_rows``.
+            seed: Seed of the draw.
+
+        Returns:
+            Row numbers into ``columns``, ascending, [size].
+        """
+
+    # -- what the rest of a run asks for ---------------------------------------------------------
+
+    @property
+    def formatter(self) -> PromptFormatter:
+        """Renders prompts for this run's student."""
+        if self._formatter is None:
+            self._formatter = PromptFormatter(load_tokenizer(self.model_name), self.system_prompt)
+        return self._formatter
+
+    @property
+    def modes(self) -> ThinkModes:
+        """The think modes with ``{K}`` filled from the training set."""
+        return ThinkModes.from_dict(self.info["modes"])
+
+    @property
+    def teacher_names(self) -> list[str]:
+        """Teachers of the training set; ``PackedBatch.teachers`` indexes it."""
+        return list(self.info["teachers"])
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole run, from the plan and the trainer's limits."""
+        trainer = self._need_trainer()
+        per_epoch = self.plan(0).num_steps
+        limit = trainer.limit_train_batches
+        if isinstance(limit, int):
+            per_epoch = min(per_epoch, -(-limit // trainer.accumulate_grad_batches))
+        epochs = trainer.max_epochs if trainer.max_epochs is not None else 1
+        total = per_epoch * epochs if epochs >= 0 else trainer.max_steps
+        return min(total, trainer.max_steps) if trainer.max_steps >= 0 else total
+
+    def traces(self, split: str) -> datasets.Dataset:
+        """Tokenised traces of ``train`` or ``val``."""
+        return self._splits[split]
+
+    def trace_ids(self, rows: Sequence[int]) -> list[str]:
+        """Ids of training rows, as they stand in ``PackedBatch.rows``."""
+        return list(self._splits["train"].select_columns("id")[list(rows)]["id"])
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """The training plan of an epoch."""
+        return self._plan("train", epoch)
+
+    # -- Lightning's hooks -----------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Make pool and tokenised traces where the cache does not hold them."""
+        folder = self.folder
+        if (folder / "info.json").is_file():
+            return
+        pool = self._pool()
+        with replacing_folder(folder) as partial:
+            info = self._prepare(pool, partial)
+            text = json.dumps(info, indent=2, ensure_ascii=False)
+            (partial / "info.json").write_text(text + "\n", encoding="utf-8")
+
+    def setup(self, stage: str) -> None:
+        """Open the tokenised traces and set the gradient accumulation that the plan needs."""
+        folder = self.folder
+        self.info = read_info(folder)
+        names = ("train", "val") if self.num_val else ("train",)
+        self._splits = {name: load_tokenised(folder / f"{name}.arrow") for name in names}
+        if stage == "fit":
+            self._set_accumulation()
+            show_examples(self._splits["train"], self.formatter)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Micro-batches of this rank; K of them make one optimizer step."""
+        trainer = self._need_trainer()
+        frozen = trainer.overfit_batches > 0  # the same batches in every epoch
+        sampler = PlanSampler(
+            lambda epoch: self.plan(0 if frozen else epoch), trainer.global_rank, trainer.world_size
+        )
+        return self._loader("train", sampler)
+
+    def val_dataloader(self) -> ResumableLoader | list[Any]:
+        """Validation rows, divided like training rows; empty without ``num_val``."""
+        if not self.num_val:
+            return []
+        trainer = self._need_trainer()
+        sampler = PlanSampler(
+            lambda _: self._plan("val", 0), trainer.global_rank, trainer.world_size
+        )
+        return self._loader("val", sampler)
+
+    def test_dataloader(self) -> ResumableLoader | list[Any]:
+        """The validation rows."""
+        return self.val_dataloader()
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        """Cache folder of the tokenised traces, named by everything that they depend on."""
+        source = self.pool_source
+        key = digest(
+            {
+                "code": _code_digest(),
+                "pool": source.fingerprint()
+                if isinstance(source, PoolMaker)
+                else Pool(source).digest,
+                "selection": [type(self).__qualname__, self.selection_key()],
+                "sizes": [self.num_traces, self.num_val, self.max_tokens, self.on_long],
+                "mixing": asdict(self.mixing),
+                "modes": self.unfilled_modes.to_dict(),
+                "teachers": self.teachers,
+                "seed": self.seed,
+                "formatter": self.formatter.fingerprint(),
+            }
+        )
+        return cache_dir() / "data" / key[:32]
+
+    def selection_key(self) -> dict[str, Any]:
+        """Arguments of the subclass that change what is selected, for the cache key."""
+        return {}
+
+    def _pool(self) -> Pool:
+        source = self.pool_source
+        if not isinstance(source, PoolMaker):
+            return Pool(source)
+        folder = cache_dir() / "pools" / source.fingerprint()[:32]
+        if folder.is_dir():
+            return Pool(folder)
+        log.info("making the pool with %s", type(source).__name__)
+        return write_pool(source.make(), folder, source.lineage())
+
+    def _prepare(self, pool: Pool, folder: Path) -> dict[str, Any]:
+        rows = one_per_question(pool.read(["question", "teacher"]), self.teachers)
+        wanted = dict.fromkeys(["id", *self.selection_columns, *self.mixing.columns])
+        candidates = pool.read(list(wanted)).take(pa.array(rows))
+        chosen = choose(
+            candidates,
+            self.select,
+            num_traces=self.num_traces,
+            num_val=self.num_val,
+            seed=self.seed,
+        )
+        codes = self.mixing.mode_codes(candidates, self.seed)
+        splits = {"train": chosen.train, "val": chosen.val}
+        system2 = rows[chosen.train][codes[chosen.train] > 0]
+        modes = self.unfilled_modes.with_num_words(num_words(pool, system2))
+        losses = {}
+        for name, part in splits.items():
+            if len(part):
+                losses[name] = tokenise(
+                    pool,
+                    Assigned(rows[part], codes[part]),
+                    self.formatter,
+                    modes,
+                    max_tokens=self.max_tokens,
+                    on_long=self.on_long,
+                    path=folder / f"{name}.arrow",
+                )
+        teachers = pool.read(["teacher"])["teacher"].take(pa.array(rows)).unique().to_pylist()
+        return {
+            "pool": {"digest": pool.digest, "num_rows": len(pool), "num_questions": len(rows)},
+            "modes": modes.to_dict(),
+            "teachers": teachers,
+            "examples": {name: count_by_mode(codes[part]) for name, part in splits.items()},
+            "lost": {name: asdict(lost) for name, lost in losses.items()},
+        }
+
+    def _plan(self, split: str, epoch: int) -> EpochPlan:
+        traces = self._splits[split]
+        arrow = traces.data.table
+        lengths = arrow["num_tokens"].to_numpy().astype(np.int64)
+        labels = lengths - arrow["num_prompt"].to_numpy()
+        return plan_epoch(
+            lengths,
+            labels,
+            max_tokens=self.max_tokens,
+            bins_per_step=self.bins_per_step,
+            seed=self.seed,
+            epoch=epoch,
+            shuffle=split == "train",
+        )
+
+    def _loader(self, split: str, sampler: PlanSampler) -> ResumableLoader:
+        trainer = self._need_trainer()
+        connector = trainer._accelerator_connector
+        if trainer.world_size > 1 and connector.use_distributed_sampler:
+            raise UserError(
+                "trainer.use_distributed_sampler is True; the plan divides the data itself: "
+                "set it to False"
+            )
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        traces = PackedTraces(self._splits[split], self.teacher_names)
+        return ResumableLoader(traces, sampler, self.num_workers, pin_memory=on_gpu)
+
+    def _set_accumulation(self) -> None:
+        trainer = self._need_trainer()
+        needed = self.plan(0).micro_batches(trainer.world_size)
+        if trainer.accumulate_grad_batches not in (1, needed) or (
+            self._accumulate is None and trainer.accumulate_grad_batches not in (1,)
+        ):
+            raise UserError(
+                f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; the plan "
+                "sets it: leave it out and choose data.tokens_per_step"
+            )
+        trainer.accumulate_grad_batches = self._accumulate = needed
+
+    def _need_trainer(self) -> Any:
+        assert self.trainer is not None, "the data module has no trainer yet"
+        return self.trainer
+
+
+@cache
+def _code_digest() -> str:
+    """Digest of the code that makes tokenised traces: an edit of it makes older caches stale."""
+    package = Path(__file__).parent.parent
+    files = sorted([*package.glob("data/*.py"), *package.glob("traces/*.py")])
+    return digest([sha256_file(file) for file in files])

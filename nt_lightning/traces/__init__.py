@@ -1,0 +1,1 @@
+"""Traces: the record and its columns, pools on disk, adapters, think modes, formatting."""

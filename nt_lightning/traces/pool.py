@@ -1,0 +1,146 @@
+"""Pools on disk: Parquet shards beside a manifest, opened with every byte verified."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nt_lightning import __version__
+from nt_lightning.errors import UserError
+from nt_lightning.files import digest, replacing_folder, sha256_file
+from nt_lightning.traces import record
+
+MANIFEST = "manifest.json"
+ROWS_PER_SHARD = 100_000
+
+
+@runtime_checkable
+class PoolMaker(Protocol):
+    """What can make a pool when there is none yet; a recipe names it by ``class_path``."""
+
+    def fingerprint(self) -> str:
+        """Hex digest of everything that the rows depend on."""
+
+    def make(self) -> pa.Table:
+        """The rows, the same for the same fingerprint."""
+
+    def lineage(self) -> Mapping[str, Any]:
+        """How the rows were made, as plain JSON."""
+
+
+class Pool:
+    """A pool folder: ``manifest.json`` and Parquet shards.
+
+    Args:
+        folder: A folder that ``write_pool`` made.
+
+    Raises:
+        UserError: The folder is no pool, has another schema version, or a shard is damaged.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            raise UserError(f"{self.folder} is no pool: it has no {MANIFEST}")
+        self.manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if self.manifest.get("schema_version") != record.SCHEMA_VERSION:
+            raise UserError(
+                f"{path}: schema_version is {self.manifest.get('schema_version')}, "
+                f"this version reads {record.SCHEMA_VERSION}"
+            )
+        for shard in self.manifest["shards"]:
+            file = self.folder / shard["file"]
+            if not file.is_file():
+                raise UserError(f"{self.folder}: shard {shard['file']} is missing")
+            if sha256_file(file) != shard["sha256"]:
+                raise UserError(f"{file} is damaged: its sha256 is not the manifest's")
+
+    def __len__(self) -> int:
+        return int(self.manifest["num_rows"])
+
+    @property
+    def column_names(self) -> list[str]:
+        """Columns of the pool, known ones first."""
+        return list(self.manifest["columns"])
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of the shards' digests: the same bytes, the same digest."""
+        return str(self.manifest["digest"])
+
+    def shards(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+        """Each shard's first row number and its rows, one shard in memory at a time."""
+        first = 0
+        for shard in self.manifest["shards"]:
+            yield first, pq.read_table(self.folder / shard["file"], columns=list(columns))
+            first += shard["num_rows"]
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows in order, memory-mapped; only ``columns`` are read.
+
+        Raises:
+            UserError: A column is not in the pool.
+        """
+        for name in columns or ():
+            if name not in self.column_names:
+                raise UserError(
+                    f"{self.folder}: column {name!r} is missing; it has: "
+                    f"{', '.join(self.column_names)}"
+                )
+        files = [self.folder / shard["file"] for shard in self.manifest["shards"]]
+        wanted = list(columns) if columns is not None else None
+        return pa.concat_tables(
+            [pq.read_table(file, columns=wanted, memory_map=True) for file in files]
+        )
+
+
+def write_pool(
+    table: pa.Table,
+    folder: str | Path,
+    lineage: Mapping[str, Any],
+    rows_per_shard: int = ROWS_PER_SHARD,
+) -> Pool:
+    """Check rows and write them as a pool, whole or not at all.
+
+    Args:
+        table: Rows of the record.
+        folder: Where the pool goes; an older pool there is replaced when the new one is complete.
+        lineage: How the rows were made, as plain JSON.
+        rows_per_shard: Rows in one Parquet file.
+
+    Raises:
+        UserError: No rows, or a row breaks the record.
+    """
+    folder = Path(folder)
+    table = record.check(table, str(folder))
+    if table.num_rows == 0:
+        raise UserError(f"{folder}: the pool is empty; a pool has at least one trace")
+    with replacing_folder(folder) as partial:
+        shards = []
+        count = -(-table.num_rows // rows_per_shard)
+        for index in range(count):
+            name = f"traces-{index:05d}-of-{count:05d}.parquet"
+            part = table.slice(index * rows_per_shard, rows_per_shard)
+            pq.write_table(part, partial / name, compression="zstd")
+            shards.append(
+                {"file": name, "num_rows": part.num_rows, "sha256": sha256_file(partial / name)}
+            )
+        manifest = {
+            "schema_version": record.SCHEMA_VERSION,
+            "nt_lightning": __version__,
+            "num_rows": table.num_rows,
+            "num_questions": len(table["question"].unique()),
+            "columns": table.column_names,
+            "digest": digest([shard["sha256"] for shard in shards]),
+            "shards": shards,
+            "lineage": dict(lineage),
+        }
+        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        (partial / MANIFEST).write_text(text, encoding="utf-8")
+    return Pool(folder)

@@ -1,0 +1,141 @@
+"""The record: the columns of a trace, and the check that every pool passes when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nt_lightning.errors import UserError
+from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the record; ``required`` columns hold a non-null value in every row."""
+
+    type: pa.DataType
+    about: str
+    required: bool = False
+    allow_empty: bool = True
+
+
+COLUMNS: dict[str, Column] = {
+    "id": Column(pa.string(), "unique name of the trace", required=True, allow_empty=False),
+    "question": Column(pa.string(), "raw question", required=True, allow_empty=False),
+    "teacher": Column(pa.string(), "who wrote the trace", required=True, allow_empty=False),
+    "reasoning": Column(
+        pa.string(), "text inside the think block, without tags; empty: none", required=True
+    ),
+    "answer": Column(pa.string(), "text after the think block", required=True, allow_empty=False),
+    "reference_answer": Column(pa.string(), "gold answer"),
+    "source": Column(pa.string(), "where the question comes from"),
+    "finish_reason": Column(pa.string(), "stop, length or another reason"),
+    "response_tokens": Column(pa.int64(), "tokens of the teacher's response"),
+    "domain": Column(pa.string(), "discipline of the question"),
+    "topic": Column(pa.string(), "topic within the domain"),
+    "reasoning_strategies": Column(pa.list_(pa.string()), "names of strategies in the reasoning"),
+    "num_steps": Column(pa.int64(), "reasoning steps"),
+    "verbosity": Column(pa.int64(), "0 efficient .. 10 rambling"),
+    "models_agree": Column(pa.bool_(), "teacher and second teacher give the same answer"),
+    "correct": Column(pa.bool_(), "the answer is verified; null: unverifiable"),
+    "second_teacher": Column(pa.string(), "the other side of models_agree"),
+    "second_answer": Column(pa.string(), "the second teacher's answer"),
+}
+REQUIRED = tuple(name for name, column in COLUMNS.items() if column.required)
+
+
+class BadRow(NamedTuple):
+    """A row that breaks the record: zero-based row, column and what is wrong."""
+
+    row: int
+    column: str
+    problem: str
+
+
+def conform(table: pa.Table, where: str) -> pa.Table:
+    """Cast known columns to the record's types and order them first.
+
+    Args:
+        table: Rows with any columns; unknown ones (scores, say) are kept as they are.
+        where: File or data set, for the message.
+
+    Raises:
+        UserError: A required column is missing, or a column cannot be cast.
+    """
+    for name in REQUIRED:
+        if name not in table.column_names:
+            raise UserError(
+                f"{where}: column {name!r} is missing; needed: {', '.join(REQUIRED)}; "
+                f"found: {', '.join(table.column_names)}"
+            )
+    known = [name for name in COLUMNS if name in table.column_names]
+    arrays = []
+    for name in known:
+        try:
+            arrays.append(table[name].cast(COLUMNS[name].type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise UserError(
+                f"{where}: column {name!r} is {table[name].type}, not {COLUMNS[name].type}: {error}"
+            ) from None
+    rest = [name for name in table.column_names if name not in COLUMNS]
+    return pa.table([*arrays, *(table[name] for name in rest)], names=[*known, *rest])
+
+
+def bad_rows(table: pa.Table) -> list[BadRow]:
+    """Every violation of the record in a conformed table, in row order."""
+    found = sorted(_violations(table), key=lambda bad: bad.row)
+    return found
+
+
+def check(table: pa.Table, where: str) -> pa.Table:
+    """``conform``, then refuse the first bad row.
+
+    Raises:
+        UserError: Naming file, row and column.
+    """
+    table = conform(table, where)
+    if bad := bad_rows(table):
+        first = bad[0]
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise UserError(f"{where}: row {first.row}: column {first.column!r}: {first.problem}{more}")
+    return table
+
+
+def _violations(table: pa.Table) -> Iterator[BadRow]:
+    for name in REQUIRED:
+        yield from _where(pc.is_null(table[name]), name, "is null")
+        if not COLUMNS[name].allow_empty:
+            blank = pc.equal(pc.utf8_trim_whitespace(table[name]), "")
+            yield from _where(blank, name, "is empty")
+    for name in ("reasoning", "answer"):
+        for tag in (THINK_OPEN, THINK_CLOSE):
+            found = pc.match_substring(table[name], tag)
+            yield from _where(found, name, f"holds the tag {tag}; reasoning and answer are apart")
+    if "verbosity" in table.column_names:
+        outside = pc.or_(pc.less(table["verbosity"], 0), pc.greater(table["verbosity"], 10))
+        yield from _where(outside, "verbosity", "is outside 0..10")
+    for name in ("response_tokens", "num_steps"):
+        if name in table.column_names:
+            yield from _where(pc.less(table[name], 0), name, "is negative")
+    yield from _repeated_ids(table["id"])
+
+
+def _where(mask: Any, column: str, problem: str) -> Iterator[BadRow]:
+    for row in pc.indices_nonzero(pc.fill_null(mask, False)).to_pylist():
+        yield BadRow(row, column, problem)
+
+
+def _repeated_ids(ids: pa.ChunkedArray) -> Iterator[BadRow]:
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    seen: set[str] = set()
+    for row, value in enumerate(ids.to_pylist()):
+        if value in seen:
+            yield BadRow(row, "id", f"{value!r} appears twice")
+        seen.add(value)
