@@ -20,7 +20,7 @@ _IS = re.compile(
     rf"\b(?P<noun>answers?|(?:correct|right|best)\s+(?:option|choice|letter)){_MARKUP}"
     r"(?:\s+(?:to|for|of)\b[^.:\n]{0,80}?)?"
     r"\s+(?:is|are|was|equals|(?:would|must|should|will|has\s+to)\s+be)\b"
-    rf"{_MARKUP}\s*[:：]?{_MARKUP}",
+    rf"{_MARKUP}(?:\s*[:：]{_MARKUP})?",
     re.IGNORECASE,
 )
 _HASHES = re.compile(r"^####[ \t]*", re.MULTILINE)
@@ -34,7 +34,7 @@ _NO_CLAIM_BEFORE = re.compile(
 )
 _NEGATED = re.compile(r"\s*[*_]*(?:not|never|neither|none)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?。](?=\s|$)|\n")
-_BLANK_OR_DELIMITER = re.compile(r"\s*(?P<open>\\\[|\\\(|\$\$?|```|\*\*)?\w*[ \t]*\n")
+_BLANK_OR_DELIMITER = re.compile(r"\s*(?P<open>\\\[|\\\(|\$\$?|```|\*\*)?(?:(?<=```)\w+)?[ \t]*\n")
 _CLOSERS = {"\\[": "\\]", "\\(": "\\)"}  # the others close with themselves
 _REMARK_WINDOW = 120  # characters in front of an anchor that may take it back
 _EMPTY_LINE = re.compile(r"\n[ \t]*\n")

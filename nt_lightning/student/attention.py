@@ -61,6 +61,11 @@ def backend_for(model: Any, device: torch.device, dtype: torch.dtype) -> Backend
     return backend
 
 
+def padded_backend(model: Any) -> str:
+    """The attention for padded batches, as generation makes them: masks count there."""
+    return "sdpa" if model._supports_sdpa else "eager"
+
+
 def nt_varlen(
     module: nn.Module,
     query: Tensor,

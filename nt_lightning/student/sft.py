@@ -204,7 +204,7 @@ class MaskedSFT(LightningModule):
         """The Hugging Face model, ready for ``generate``: evaluation mode, masked attention."""
         inner, was_training = base_model(self.model), self.model.training
         self.model.eval()
-        inner.set_attn_implementation("sdpa")
+        inner.set_attn_implementation(attention.padded_backend(inner))
         try:
             with torch.no_grad(), self.trainer.precision_plugin.forward_context():
                 yield self.model

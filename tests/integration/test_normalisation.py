@@ -1,0 +1,52 @@
+"""One step is one step: the same gradients and weights however it is divided."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.integration.training import train
+from tests.tiny import save_tiny_pool, save_tiny_student
+
+TRACES = 4 + 10 * 8 + 5  # validation, ten steps, an uneven last one
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("normalisation")
+    return save_tiny_student(folder / "student"), save_tiny_pool(folder / "pool", TRACES)
+
+
+@pytest.fixture(scope="module")
+def one_row_a_step(places):
+    return train(*places, traces_per_bin=8)
+
+
+def assert_same(ours, theirs):
+    for mine, wanted in zip(ours, theirs, strict=True):
+        assert mine.keys() == wanted.keys()
+        for name in mine:
+            assert (mine[name] - wanted[name]).norm() <= 1e-5 * wanted[name].norm(), name
+
+
+@pytest.mark.parametrize("traces_per_bin", [4, 1])
+def test_micro_batches(places, one_row_a_step, traces_per_bin):
+    assert_same(train(*places, traces_per_bin=traces_per_bin), one_row_a_step)
+
+
+@pytest.mark.parametrize("traces_per_bin", [8, 4, 1])
+def test_two_processes(places, one_row_a_step, tmp_path, traces_per_bin):
+    """DDP on gloo; eight to a bin leaves one of the two ranks a filler in every step."""
+    out = tmp_path / "result.pt"
+    script = [sys.executable, "-m", "tests.integration.training", *places, str(out)]
+    done = subprocess.run([*script, str(traces_per_bin), "2"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert_same(torch.load(out, weights_only=True), one_row_a_step)
+
+
+def test_the_comparison_sees_a_wrong_scale(one_row_a_step):
+    gradients, weights = one_row_a_step
+    wrong = {name: value * 1.001 for name, value in gradients.items()}
+    with pytest.raises(AssertionError):
+        assert_same((wrong, weights), one_row_a_step)

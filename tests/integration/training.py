@@ -1,0 +1,99 @@
+"""A small training run whose division into micro-batches is set by hand; also a script.
+
+    python -m tests.integration.training STUDENT POOL OUT TRACES_PER_BIN DEVICES
+
+writes the gradients of the first step and the weights after the last one.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from nt_lightning.data.plan import EpochPlan
+from nt_lightning.data.selections import RandomSelection
+from nt_lightning.student.sft import MaskedSFT
+
+TRACES_PER_STEP = 8
+
+
+class FixedPlan(RandomSelection):
+    """The same traces in every step, however they are divided into bins."""
+
+    def __init__(self, *args: Any, traces_per_bin: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.traces_per_bin = traces_per_bin
+
+    def _plan(self, split: str, epoch: int) -> EpochPlan:
+        arrow = self.traces(split).data.table
+        lengths = arrow["num_tokens"].to_numpy().astype(np.int64)
+        labels = lengths - arrow["num_prompt"].to_numpy()
+        order = np.random.default_rng(epoch).permutation(len(lengths))
+        edges = [
+            step + part
+            for step in range(0, len(order), TRACES_PER_STEP)
+            for part in range(0, TRACES_PER_STEP, self.traces_per_bin)
+            if step + part < len(order)
+        ]
+        per_step = np.add.reduceat(labels[order], np.arange(0, len(order), TRACES_PER_STEP))
+        starts = np.array([*edges, len(order)])
+        per_bin = TRACES_PER_STEP // self.traces_per_bin
+        return EpochPlan(order, starts, per_bin, per_step, int(lengths.sum()), 4096)
+
+
+class FirstGradients(Callback):
+    """Keeps the gradients of the first step as the optimizer sees them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, torch.Tensor] = {}
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        if trainer.global_step == 0:
+            named = pl_module.named_parameters()
+            self.kept = {name: p.grad.clone() for name, p in named if p.grad is not None}
+
+
+def train(
+    student: str, pool: str, *, traces_per_bin: int, devices: int = 1, **options: Any
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Gradients of the first step, weights after two epochs of ten steps and an uneven one."""
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    data = FixedPlan(pool, student, num_val=4, traces_per_bin=traces_per_bin)
+    module = MaskedSFT(
+        student, optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1, fused=True)
+    )
+    keep = FirstGradients()
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        max_epochs=2,
+        gradient_clip_val=1.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        log_every_n_steps=1,
+        callbacks=[keep],
+        **options,
+    )
+    trainer.fit(module, data)
+    assert trainer.global_step == 22
+    weights = {name: p.detach().clone() for name, p in module.named_parameters()}
+    return keep.kept, weights
+
+
+if __name__ == "__main__":
+    student, pool, out, per_bin, devices = sys.argv[1:]
+    result = train(student, pool, traces_per_bin=int(per_bin), devices=int(devices))
+    if torch.distributed.is_initialized() and torch.distributed.get_rank():
+        sys.exit(0)
+    torch.save(result, Path(out))

@@ -1,0 +1,188 @@
+"""Hard responses with the answer that a careful reader takes from them, written by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from nt_lightning.evaluation.extraction import NO_ANSWER, extract
+
+MMLU_PRO = Path(__file__).parents[4] / "shared" / "data" / "mmlu_pro"
+
+CASES: list[tuple[str, str, str | None]] = [
+    # -- thinking ---------------------------------------------------------------------------
+    ("number", "<think>\nAnswer: 3\n</think>\n\nAnswer: 4", "4"),
+    ("number", "<think>\nSo the answer is 3.\n</think>\n\n", None),
+    ("number", "<think>\nSo the answer is 3. Wait, Answer: 5", None),
+    ("number", "<think>a</think> Answer: 1 <think> no, Answer: 2", None),
+    ("number", "Okay, 3 or 4?\n</think>\nAnswer: 4", "4"),  # R1 leaves out the opening tag
+    ("number", "<think>1</think> Answer: 1\n<think>2</think> Answer: 2", "2"),
+    ("number", "no tags at all, the answer is 7", "7"),
+    ("boxed", "<think>\\boxed{1}</think> It is \\boxed{2}.", "2"),
+    ("boxed", "<think>\\boxed{1}</think> I am not sure.", None),
+    ("letter", "<think>Answer: B</think>\nAnswer: C", "C"),
+    ("letter", "<think>Answer: B</think>\nI cannot say.", None),
+    ("exact", "<think>\nred\n</think>\n\nblue", "blue"),
+    ("exact", "<think>\nred", None),
+    ("exact", "", None),
+    ("exact", "<think>\n</think>\n\n  \n", None),
+    # -- boxed ------------------------------------------------------------------------------
+    ("boxed", r"so \boxed{\frac{1}{2}} it is", r"\frac{1}{2}"),
+    ("boxed", r"\boxed{3} no, \boxed{\left\{1, 2\right\}}", r"\left\{1, 2\right\}"),
+    ("boxed", r"\boxed{x_{1} + \sqrt{2}}", r"x_{1} + \sqrt{2}"),
+    ("boxed", r"\boxed{ 42. }", "42"),
+    ("boxed", r"$\boxed 5$", "5"),
+    ("boxed", r"\fbox{12}", "12"),
+    ("boxed", r"first \boxed{7}, and then \boxed{8", "7"),  # cut off: the last complete one
+    ("boxed", r"\boxed{}", None),
+    ("boxed", r"The answer is $\frac{3}{4}$ because of symmetry.", r"\frac{3}{4}"),
+    ("boxed", "Answer: x^2 + 1", "x^2 + 1"),
+    ("boxed", "**Final Answer**\n\n\\[\n\\boxed{2\\pi}\n\\]", r"2\pi"),
+    ("boxed", r"The answer is \( \sqrt{3} \).", r"\sqrt{3}"),
+    ("boxed", "It is somewhere between 3 and 5.", None),
+    ("boxed", r"\boxed{\text{Evelyn}}", r"\text{Evelyn}"),
+    # -- letter -----------------------------------------------------------------------------
+    ("letter", "The answer is (B).", "B"),
+    ("letter", "Answer: B", "B"),
+    ("letter", "**Answer:** (C) Paris", "C"),
+    ("letter", "**Answer: D**", "D"),
+    ("letter", "Answer: A. No wait. Answer: D", "D"),
+    ("letter", "The answer is a number between 3 and 5.", None),
+    ("letter", "The answer is A number between 3 and 5.", None),
+    ("letter", "Answer: a triangle", None),
+    ("letter", "Answer: I think it is hard to say", None),
+    ("letter", "Answer: A because the sum is even.", "A"),
+    ("letter", "The answer is A.", "A"),
+    ("letter", "The answer is (a).", "a"),
+    ("letter", "the answer is not (A) but the answer is (C)", "C"),
+    ("letter", "Answer: C. So the answer is not A.", "C"),
+    ("letter", "Answer: C\nI do not think that the answer is B.", "C"),
+    ("letter", "Answer: C\nIf the answer is A, then the sky is green.", "C"),
+    ("letter", "This is why the answer is E.", "E"),
+    ("letter", "The answer isn't B.", None),
+    ("letter", "The answer is (A) or (B).", None),
+    ("letter", "Answer: A and C", None),
+    ("letter", "The answer is B, not C.", "B"),
+    ("letter", "The correct option is most likely D", "D"),
+    ("letter", "The correct option is D, since D is even", "D"),
+    ("letter", "Answer: option E", "E"),
+    ("letter", r"The answer is $\boxed{\text{F}}$.", "F"),
+    ("letter", r"\boxed{G}", "G"),
+    ("letter", "Answer: K", None),  # no such option
+    ("letter", "Thus we get\n\n(H)", "H"),
+    ("letter", "B. Paris", "B"),
+    ("letter", "A. Rome\nB. Paris\nC. Berlin", None),
+    ("letter", "Answer: Because of the rules", None),
+    ("letter", "The answer is x = 5, that is (J).", None),
+    ("letter", "Answer:\n\n**B**", "B"),
+    # -- number -----------------------------------------------------------------------------
+    ("number", "Answer: 12", "12"),
+    ("number", "The answer is 12.", "12"),
+    ("number", "The answer is 12.5.", "12.5"),
+    ("number", "Answer: \u22125", "\u22125"),  # unicode minus
+    ("number", "Answer: -5", "-5"),
+    ("number", "Answer: $1,234.50 per year", "1,234.50"),
+    ("number", "Answer: 45%", "45%"),
+    ("number", r"Answer: 45\%", r"45\%"),
+    ("number", "Answer: 3/4 of the cake", "3/4"),
+    ("number", r"so \boxed{\frac{3}{4}}", r"\frac{3}{4}"),
+    ("number", "Answer: 3 + 4 = 7", "7"),
+    ("number", "Answer: x = -2", "-2"),
+    ("number", "The answer is 12 (as x=3, y=9).", "12"),
+    ("number", "The answer is 5 minutes, not 300 seconds.", "5"),
+    ("number", "The answer is not 12. It is 13 apples", "13"),
+    ("number", "Answer: 3\nLet me check.\nAnswer: 4", "4"),
+    ("number", "He pays 3 dollars and 5 dollars.\n#### 8", "8"),
+    ("number", "10 - 3 leaves 7", "7"),
+    ("number", "pages 3-5", "5"),
+    ("number", "2 apples and 3 pears make 5 pieces of fruit", "5"),
+    ("number", "Answer: 1.5e3", "1.5e3"),
+    ("number", r"Answer: 2 \times 10^5 m", r"2 \times 10^5"),
+    ("number", "Answer: **42** km", "42"),
+    ("number", "Answer (in km): 42", "42"),
+    ("number", "ANSWER: 6", "6"),
+    ("number", "Final answer: 6 kg.", "6"),
+    ("number", "The answer to the second question is 9.", "9"),
+    ("number", "The answer is:\n\n\\[\n12\n\\]", "12"),
+    ("number", "Answer: 5\nAnswer:", "5"),  # cut off: an anchor with nothing behind it
+    ("number", "no number here", None),
+    ("number", "Water is H2O", None),
+    # -- exact ------------------------------------------------------------------------------
+    ("exact", "Step 1.\nAnswer: red fox.", "red fox"),
+    ("exact", 'Answer: "red fox"', "red fox"),
+    ("exact", "**Answer:** `abc`", "abc"),
+    ("exact", "**Answer: abc**", "abc"),
+    ("exact", "Answer: [1, 2, 3]", "[1, 2, 3]"),
+    ("exact", "Answer: no\nWait.\nAnswer: yes", "yes"),
+    ("exact", "The answer is **Paris**, the capital.", "Paris"),
+    ("exact", "The answer is Paris. It lies on the Seine.", "Paris"),
+    ("exact", "I add 2 and 2.\n4", "4"),
+    ("exact", "True", "True"),
+    ("exact", "Answer: U.S.A.", "U.S.A."),
+    ("exact", "Answer:\n1 2\n3 4\n\nDone.", "1 2\n3 4"),
+    ("exact", "Answer:\n```\n1 2\n3 4\n```\n", "1 2\n3 4"),
+    ("exact", "The answer is $\\boxed{17}$.", "17"),
+    ("exact", "Answer: 'a' and 'b'", "'a' and 'b'"),
+    ("exact", "Answer: x...", "x..."),
+    ("exact", "Réponse ? Answer\uff1a 东京", "东京"),
+]
+
+
+@pytest.mark.parametrize(("kind", "response", "answer"), CASES)
+def test_hard_responses(kind: str, response: str, answer: str | None) -> None:
+    got = extract(response, kind)  # type: ignore[arg-type]
+    assert got.answer == answer
+    if answer is None:
+        assert got == NO_ANSWER
+    else:
+        assert got.span is not None and got.rule
+        assert response[slice(*got.span)] == answer
+
+
+def test_there_are_enough_hard_responses() -> None:
+    assert len(CASES) >= 100
+
+
+def test_letter_outside_the_options_is_no_answer() -> None:
+    assert extract("Answer: E", "letter", options="ABCD").answer is None
+    assert extract("Answer: E", "letter", options=["A", "E"]).answer == "E"
+
+
+def test_answer_before_the_end_of_thinking_never_counts_for_any_kind() -> None:
+    for kind in ("boxed", "letter", "number", "exact"):
+        response = "<think>\nThe answer is \\boxed{B}. Answer: 7\n</think>\n"
+        assert extract(response, kind) == NO_ANSWER  # type: ignore[arg-type]
+
+
+def test_rules_are_named() -> None:
+    rules = {
+        extract(r"\boxed{1}", "boxed").rule,
+        extract("Answer: 1", "number").rule,
+        extract("the answer is 1", "number").rule,
+        extract("#### 1", "number").rule,
+        extract("1", "number").rule,
+        extract("1", "exact").rule,
+    }
+    expected = {"boxed", "answer_colon", "answer_is", "hashes", "last_number", "last_line"}
+    assert rules == expected
+
+
+@pytest.mark.skipif(not MMLU_PRO.is_dir(), reason="../shared/data/mmlu_pro is not here")
+def test_agrees_with_recorded_mmlu_pro_predictions() -> None:
+    """Recorded guesses of the official parser, where it found exactly one announcement."""
+    archive = next(MMLU_PRO.glob("*Mixtral*.zip"))
+    with zipfile.ZipFile(archive) as file:
+        rows = json.loads(file.read(file.namelist()[0]))
+    checked = 0
+    for row in rows:
+        text, options = row["generated_text"], "ABCDEFGHIJ"[: len(row["options"])]
+        single = re.findall(r"answer is \(([A-J])\)", text)
+        hedged = re.search(r"answer is \([A-J]\)(?:, | and | or |/)", text)
+        if len(single) == 1 and text.count("answer is") == 1 and not hedged and single[0] in options:
+            assert extract(text, "letter", options=options).answer == row["pred"], text[-300:]
+            checked += 1
+    assert checked > 9_000
