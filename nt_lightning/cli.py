@@ -22,7 +22,6 @@ import nt_lightning.data.selections
 import nt_lightning.student.sft  # noqa: F401  (short class names resolve for what is imported)
 from nt_lightning.errors import UserError
 from nt_lightning.preview import preview
-from nt_lightning.report.matrix import print_mode_matrix
 from nt_lightning.runs import choose_run_folder, latest_checkpoint
 from nt_lightning.student.checkpoint import AtomicCheckpointIO
 
@@ -131,7 +130,11 @@ class CLI(LightningCLI):
     def after_fit(self) -> None:
         """Print the matrix of modes and where everything is."""
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            print_mode_matrix(self.run_folder)
+            if (self.run_folder / "results.json").is_file():
+                from nt_lightning.report.matrix import print_mode_matrix
+
+                print_mode_matrix(self.run_folder)
+            print(f"run: {self.run_folder}")
 
     after_test = after_fit
 

@@ -1,4 +1,4 @@
-r"""Where a response announces its answer: ``Answer: x``, ``the answer is x``, ``\boxed{x}``, ``#### x``.
+r"""Where a response announces its answer: ``Answer: x``, ``the answer is x``, ``\boxed{x}``.
 
 Everything here returns spans into the response, never edited text, so that
 ``response[start:end]`` is always what was read.

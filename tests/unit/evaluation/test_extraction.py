@@ -139,7 +139,8 @@ def test_hard_responses(kind: str, response: str, answer: str | None) -> None:
     if answer is None:
         assert got == NO_ANSWER
     else:
-        assert got.span is not None and got.rule
+        assert got.rule
+        assert got.span is not None
         assert response[slice(*got.span)] == answer
 
 
@@ -180,9 +181,10 @@ def test_agrees_with_recorded_mmlu_pro_predictions() -> None:
     checked = 0
     for row in rows:
         text, options = row["generated_text"], "ABCDEFGHIJ"[: len(row["options"])]
-        single = re.findall(r"answer is \(([A-J])\)", text)
+        said = re.findall(r"answer is \(([A-J])\)", text)
         hedged = re.search(r"answer is \([A-J]\)(?:, | and | or |/)", text)
-        if len(single) == 1 and text.count("answer is") == 1 and not hedged and single[0] in options:
+        alone = len(said) == text.count("answer is") == 1 and not hedged
+        if alone and said[0] in options:
             assert extract(text, "letter", options=options).answer == row["pred"], text[-300:]
             checked += 1
     assert checked > 9_000
