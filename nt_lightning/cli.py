@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerStatus
@@ -21,31 +19,27 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 import nt_lightning.data.selections
 import nt_lightning.student.sft  # noqa: F401  (short class names resolve for what is imported)
 from nt_lightning.errors import UserError
+from nt_lightning.manners import config_files, one_line, short_error
 from nt_lightning.preview import preview
 from nt_lightning.runs import choose_run_folder, latest_checkpoint
 from nt_lightning.student.checkpoint import AtomicCheckpointIO
 
 log = logging.getLogger(__name__)
-MAX_ERROR_LINES = 5
 EXIT_USER_ERROR, EXIT_SIGINT, EXIT_SIGTERM = 2, 130, 143
 
 
 class Parser(LightningArgumentParser):
     """Answers a mistake in a few lines that name the key and the nearest right one."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message without usage and exit 2."""
         if not self.exit_on_error:  # jsonargparse probes the members of a union this way
             super().error(message, ex)
-        text = re.sub(r"\n\s+- Expected a <class 'NoneType'>", "", str(message))
-        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        lines = [line if len(line) <= 400 else f"{line[:400]} ..." for line in lines]
-        hints = list(_hints(text, _known_names(self)))
-        room = MAX_ERROR_LINES - len(hints)
-        self.exit(
-            EXIT_USER_ERROR,
-            "\n".join([f"{self.prog}: error: {lines[0]}", *lines[1:room], *hints]) + "\n",
-        )
+        text = short_error(self.prog, str(message), _known_names(self), config_files())
+        self.exit(EXIT_USER_ERROR, text)
 
 
 class PreviewTrainer(Trainer):
@@ -83,7 +77,7 @@ class SaveRunConfig(SaveConfigCallback):
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         path = str(folder / "config.yaml")
-        self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
+        self.parser.save(self.config, path, skip_unset=False, overwrite=True, multifile=False)
 
 
 class CLI(LightningCLI):
@@ -141,6 +135,8 @@ class CLI(LightningCLI):
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse and run a trainer command; returns the exit code."""
+    if argv is not None:
+        sys.argv = [sys.argv[0], *argv]  # what a strategy that launches processes runs again
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _quieten()
     cli = CLI.__new__(CLI)
@@ -158,7 +154,7 @@ def run(argv: Sequence[str] | None) -> int:
             seed_everything_default=42,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
-            args=list(argv) if argv is not None else None,
+            parser_kwargs={"prog": "nt_lightning"},
         )
     except SIGTERMException:
         return EXIT_SIGTERM
@@ -169,29 +165,12 @@ def run(argv: Sequence[str] | None) -> int:
         return stop.code if isinstance(stop.code, int) else 1
     except FileNotFoundError as error:
         raise UserError(str(error)) from error
+    except ValueError as error:
+        # jsonargparse swallows what a constructor says into the story of a union that did not fit
+        if isinstance(error, UserError) or not str(error).startswith("Does not validate"):
+            raise
+        raise UserError(one_line(str(error))) from error
     return 0
-
-
-def _hints(message: str, known: Sequence[str]) -> Iterator[str]:
-    patterns = (
-        r"[Kk]ey \"?'?([\w.]+)'?\"? is not expected",
-        r"does not accept (?:nested key|option) '([\w.]+)'",
-        r"Option '([\w.]+)' is not accepted",
-        r"Unrecognized arguments: --([\w.]+)",
-        r"Unexpected class path '([\w.]+)'",
-        r"import path string: ([\w.]+)",
-        r"invalid choice: '(\w+)'",
-        r"No action for key \"([\w.]+)\"",
-        r"Unable to import '?([\w.]+)",
-        r"Group '[\w.]*' does not accept nested key '([\w.]+)'",
-    )
-    for pattern in patterns:
-        for key in re.findall(pattern, message):
-            leaf = key.rsplit(".", 1)[-1]
-            close = difflib.get_close_matches(leaf, known, 3, 0.6)
-            if close:
-                yield f"hint: {leaf!r}: did you mean {', '.join(close)}?"
-                return
 
 
 def _known_names(parser: Any) -> list[str]:
@@ -199,7 +178,7 @@ def _known_names(parser: Any) -> list[str]:
     import inspect
 
     names = {action.dest.rsplit(".", 1)[-1] for action in parser._actions}
-    for base in (LightningModule, LightningDataModule):
+    for base in (LightningModule, LightningDataModule, Callback):
         for cls in _subclasses(base):
             names.add(cls.__name__)
             if cls.__module__.startswith("nt_lightning"):

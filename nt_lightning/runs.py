@@ -35,7 +35,7 @@ def choose_run_folder(root: Path, name: str, command: str, ckpt_path: str | None
         if checkpoint.resolve().parent.name == CHECKPOINTS and (run / "config.yaml").is_file():
             _keep_old_metrics(run)
             return run
-    if inherited := os.environ.get(_ENV):
+    if os.environ.get("LOCAL_RANK", "0") != "0" and (inherited := os.environ.get(_ENV)):
         return Path(inherited)
     label = name if command == "fit" else f"{name}-{command}"
     stem = f"{label}-{datetime.now():%Y%m%d-%H%M%S}"

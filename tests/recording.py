@@ -33,7 +33,9 @@ class Recorder(Callback):
         self.kill_at, self.interrupt_at, self.poison_at = kill_at, interrupt_at, poison_at
         self.rows: list[int] = []
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
         self.rows += batch.rows.tolist()
         if trainer.global_step + 1 == self.poison_at:
             next(pl_module.parameters()).data[0] = float("nan")

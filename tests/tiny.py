@@ -100,7 +100,9 @@ def tiny_rows(count: int) -> pa.Table:
             "id": [f"sum-{i:03d}" for i in rows],
             "question": [f"What is {i} + {i % 7}?" for i in rows],
             "teacher": ["long" if i % 3 else "short" for i in rows],
-            "reasoning": [" ".join(f"I add {i} and {i % 7}." for _ in range(1 + i % 5)) for i in rows],
+            "reasoning": [
+                " ".join(f"I add {i} and {i % 7}." for _ in range(1 + i % 5)) for i in rows
+            ],
             "answer": [f"Answer: {i + i % 7}" for i in rows],
             "models_agree": [i % 4 != 0 for i in rows],
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
 import logging
@@ -67,7 +68,8 @@ class MathGrader:
             self._worker.wait()
             for pipe in (self._worker.stdin, self._worker.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with contextlib.suppress(BrokenPipeError):  # an unsent request
+                        pipe.close()
         self._worker, self._unread = None, b""
 
     def _ask(self, request: dict[str, str]) -> dict[str, Any] | None:
@@ -86,6 +88,8 @@ class MathGrader:
             return {"error": f"the worker ended: {error}"}
 
     def _started(self) -> subprocess.Popen[bytes]:
+        if self._worker is not None and self._worker.poll() is not None:
+            self.close()  # killed from outside since the last comparison
         if self._worker is None:
             command = [sys.executable, "-m", "nt_lightning.evaluation.grading_worker"]
             self._worker = subprocess.Popen(

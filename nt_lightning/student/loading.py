@@ -57,13 +57,8 @@ def load_student(
         The model, or the PEFT model around it, in training mode.
 
     Raises:
-        UserError: There is no such model, or quantisation without LoRA.
+        UserError: There is no such model.
     """
-    if quantization is not None and lora is None:
-        raise UserError(
-            f"model.quantization is {quantization!r} without model.lora; quantised weights cannot "
-            "be trained: add lora, or leave quantization out"
-        )
     model: Any = _load(name, quantization, device)
     if lora is not None:
         from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training

@@ -19,6 +19,7 @@ from nt_lightning.student.head import backbone, base_model, head_of, verify_head
 from nt_lightning.student.loading import LoRA, Quantization, load_student
 from nt_lightning.student.loss import LossSum, next_token_loss
 from nt_lightning.student.meter import GroupedLoss
+from nt_lightning.student.optim import PaperAdamW
 from nt_lightning.traces.modes import ThinkModes
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -34,13 +35,16 @@ class MaskedSFT(LightningModule):
     Args:
         model_name: The student: a Hub id, a folder with safetensors, or ``smollm2-135m-instruct``,
             which comes out of a wheel on PyPI.
-        optimizer: Optimizer; the default is the paper's AdamW, weight decay 0.1, learning rate
-            2e-5 (betas 0.9 and 0.95 are our choice). Norms and biases are not decayed (our choice).
+        optimizer: Optimizer; the default is the paper's AdamW. Norms and biases are not decayed
+            (our choice).
         schedule: Learning rate over the run; the paper's is constant.
         warmup_steps: Optimizer steps of linear warm-up; none is our default.
         lora: Train low-rank adapters instead of all weights.
         quantization: Keep a frozen base in 4 or 8 bits, with ``lora``.
         activation_checkpointing: Recompute activations in the backward pass to save memory.
+
+    Raises:
+        UserError: Quantisation without LoRA.
 
     Source: NaturalThoughts (arXiv:2507.01921), section 3.
     """
@@ -48,9 +52,7 @@ class MaskedSFT(LightningModule):
     def __init__(
         self,
         model_name: str = "smollm2-135m-instruct",
-        optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(
-            params, lr=2e-5, betas=(0.9, 0.95), weight_decay=0.1, fused=True
-        ),
+        optimizer: OptimizerCallable = lambda params: PaperAdamW(params),
         schedule: Schedule = "constant",
         warmup_steps: int = 0,
         lora: LoRA | None = None,
@@ -58,6 +60,11 @@ class MaskedSFT(LightningModule):
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        if quantization is not None and lora is None:
+            raise UserError(
+                f"model.quantization is {quantization!r} without model.lora; quantised weights "
+                "cannot be trained: add lora, or leave quantization out"
+            )
         self.model: Any = None
         self.model_name = model_name
         self.optimizer = optimizer

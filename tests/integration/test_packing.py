@@ -115,7 +115,9 @@ def test_loss_equals_the_family_own(module):
     ours = module.loss_sum(pack(parts)).total
     module.model.set_attn_implementation("eager")
     theirs = sum(
-        nn.functional.cross_entropy(single_logits(module.model, ids)[1:-1], ids[2:], reduction="sum")
+        nn.functional.cross_entropy(
+            single_logits(module.model, ids)[1:-1], ids[2:], reduction="sum"
+        )
         for ids in parts
     )
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -71,8 +73,20 @@ def test_a_dead_worker_is_replaced(grader: MathGrader) -> None:
     assert grader._worker is not None
     grader._worker.kill()
     grader._worker.wait()
+    assert grader.verdict("1", "4-3") == "equal"
+
+
+def test_a_worker_that_dies_is_a_failure_and_the_next_comparison_works() -> None:
+    grader = MathGrader(limit_s=10.0)
+    assert grader.verdict("1", "3-2") == "equal"
+    worker = grader._worker
+    assert worker is not None
+    os.kill(worker.pid, signal.SIGSTOP)  # so that it has no reply before it dies
+    killer = threading.Timer(0.2, worker.kill)
+    killer.start()
     assert grader.verdict("1", "4-3") == "failed"
     assert grader.verdict("1", "5-4") == "equal"
+    grader.close()
 
 
 def test_no_verdict_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,240 @@
+"""The engine: benchmarks x modes to responses, verdicts and results."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch.distributed as dist
+
+from nt_lightning.errors import UserError
+from nt_lightning.evaluation.benchmark import Benchmark, Problem
+from nt_lightning.evaluation.extraction import NO_ANSWER, extract
+from nt_lightning.evaluation.generation import Generation, generate
+from nt_lightning.evaluation.grading import UngradedError
+from nt_lightning.evaluation.outcomes import classify, is_obedient, opened_think
+from nt_lightning.evaluation.progress import progress_bar
+from nt_lightning.evaluation.results import (
+    Result,
+    Sample,
+    aggregate,
+    read_results,
+    write_results,
+    write_samples,
+)
+from nt_lightning.traces.formatting import PromptFormatter
+from nt_lightning.traces.modes import ThinkMode, ThinkModes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How benchmarks are run.
+
+    Args:
+        max_new_tokens: Limit for each response.
+        max_problems: Take the first so many problems of each benchmark; ``None`` takes all.
+        max_seconds: Limit for generating one benchmark in one mode; what is unfinished then is
+            not evaluated. ``None``: no limit.
+        batch_size: Responses generated at a time.
+        temperature: 0 is greedy.
+        top_p: Nucleus of the sampling, in (0, 1].
+        seed: Seed of the sampling; each response draws from (seed, problem, repeat).
+        repeats: Responses per problem.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+
+    max_new_tokens: int
+    max_problems: int | None = None
+    max_seconds: float | None = None
+    batch_size: int = 32
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "max_problems", "batch_size", "repeats"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}; allowed: 1 and more")
+        if self.max_seconds is not None and self.max_seconds <= 0:
+            raise UserError(f"max_seconds is {self.max_seconds}; allowed: more than 0, or null")
+        if self.temperature < 0:
+            raise UserError(f"temperature is {self.temperature}; allowed: 0 (greedy) and more")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p is {self.top_p}; allowed: above 0, up to 1")
+        if self.repeats > 1 and self.temperature == 0:
+            raise UserError(
+                f"repeats is {self.repeats} at temperature 0, which gives equal responses; "
+                "allowed: repeats 1, or a temperature above 0"
+            )
+
+
+def evaluate(
+    model: PreTrainedModel,
+    formatter: PromptFormatter,
+    modes: ThinkModes,
+    benchmarks: Sequence[Benchmark],
+    mode_names: Sequence[str],
+    settings: EvaluationSettings,
+    *,
+    run: Path,
+    stage: str,
+    step: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> list[Result]:
+    """Run every benchmark in every mode; all ranks call it together and get the same results.
+
+    Rank 0 writes the responses to ``<run>/evaluation/<stage>/<benchmark>-<mode>.jsonl`` and adds
+    each result to ``<run>/results.json`` as soon as it is there.
+
+    Args:
+        model: Ready for generation (``generation.generate``).
+        formatter: The run's formatter, the same as in training.
+        modes: The run's modes, with the number of words filled in.
+        benchmarks: What to run.
+        mode_names: Which modes, out of ``no_think``, ``adaptive`` and ``think``.
+        settings: How.
+        run: Folder of the run.
+        stage: ``before``, ``after``, ``step-<n>`` or ``test``.
+        step: Optimizer steps done.
+        rank: This process; problem i belongs to rank i modulo ``world_size``.
+        world_size: Number of processes.
+    """
+    results = []
+    for benchmark in benchmarks:
+        problems = benchmark.problems()[: settings.max_problems]
+        for name in mode_names:
+            began = time.monotonic()
+            own = _respond(
+                *(model, formatter, modes[name], benchmark, problems[rank::world_size]),
+                *(settings, stage, rank == 0),
+            )
+            samples = _in_order(_gather(own, world_size), problems)
+            result = aggregate(samples, step=step)
+            _log_result(result, samples, time.monotonic() - began)
+            if rank == 0:
+                write_samples(run, samples)
+                _record(run, benchmark, settings, result)
+            results.append(result)
+    return results
+
+
+def judge(
+    benchmark: Benchmark, problem: Problem, mode: str, stage: str, repeat: int, prompt: str,
+    response: Generation,
+) -> Sample:  # fmt: skip
+    """Extract, classify and grade one response."""
+    found = NO_ANSWER
+    if response.finish_reason != "time":
+        found = extract(response.text, problem.kind, options=problem.metadata.get("options"))
+    outcome = classify(response.text, response.finish_reason, found.answer)
+    correct = None
+    if outcome == "answered" and found.answer is not None:
+        try:
+            correct = benchmark.grade(problem, found.answer)
+        except UngradedError as error:
+            log.warning("no verdict on %s of %s: %s", problem.id, benchmark.name, error)
+    return Sample(
+        benchmark=benchmark.name,
+        problem_id=problem.id,
+        mode=mode,
+        stage=stage,
+        repeat=repeat,
+        prompt=prompt,
+        response=response.text,
+        num_tokens=response.num_tokens,
+        finish_reason=response.finish_reason,
+        outcome=outcome,
+        answer=found.answer,
+        rule=found.rule,
+        span=found.span,
+        correct=correct,
+        obedient=is_obedient(mode, response.text, response.finish_reason),
+        opened_think=opened_think(response.text),
+        reference_answer=problem.reference_answer,
+    )
+
+
+def _respond(
+    model: PreTrainedModel, formatter: PromptFormatter, mode: ThinkMode, benchmark: Benchmark,
+    problems: Sequence[Problem], settings: EvaluationSettings, stage: str, show: bool,
+) -> list[Sample]:  # fmt: skip
+    """Samples of this rank's problems, every repeat of each."""
+    items = [(problem, repeat) for problem in problems for repeat in range(settings.repeats)]
+    limit = settings.max_seconds
+    with progress_bar(f"{benchmark.name} {mode.name}", len(items), enabled=show) as on_progress:
+        responses = generate(
+            model,
+            formatter,
+            [formatter.prompt_ids(problem.question, mode) for problem, _ in items],
+            prefix=mode.prefix,
+            max_new_tokens=settings.max_new_tokens,
+            batch_size=settings.batch_size,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            seed=settings.seed,
+            keys=[f"{benchmark.name}/{problem.id}/{repeat}" for problem, repeat in items],
+            deadline=None if limit is None else time.monotonic() + limit,
+            on_progress=on_progress,
+        )
+    return [
+        judge(
+            *(benchmark, problem, mode.name, stage, repeat),
+            formatter.prompt_text(problem.question, mode) + mode.prefix,
+            response,
+        )
+        for (problem, repeat), response in zip(items, responses, strict=True)
+    ]
+
+
+def _gather(own: list[Sample], world_size: int) -> list[Sample]:
+    """All ranks' samples, on every rank; a rank without problems takes part, too."""
+    if world_size == 1:
+        return own
+    parts: list[list[Sample]] = [[] for _ in range(world_size)]
+    dist.all_gather_object(parts, own)
+    return [sample for part in parts for sample in part]
+
+
+def _in_order(samples: list[Sample], problems: Sequence[Problem]) -> list[Sample]:
+    place = {problem.id: index for index, problem in enumerate(problems)}
+    return sorted(samples, key=lambda sample: (place[sample.problem_id], sample.repeat))
+
+
+def _record(run: Path, benchmark: Benchmark, settings: EvaluationSettings, result: Result) -> None:
+    content = read_results(run)
+    content.add(result)
+    content.versions[benchmark.name] = benchmark.version
+    content.settings[result.stage] = asdict(settings)
+    if baselines := benchmark.baselines():
+        content.baselines[benchmark.name] = baselines
+    write_results(run, content)
+
+
+def _log_result(result: Result, samples: Sequence[Sample], seconds: float) -> None:
+    if result.accuracy is not None:
+        log.info(
+            "%s: %s in %s: accuracy %.3f on %d problems, %.0f tokens a response, %.0f s",
+            *(result.stage, result.benchmark, result.mode, result.accuracy, result.num_problems),
+            *(result.mean_response_tokens, seconds),
+        )
+    missing = sum(sample.outcome == "not_evaluated" for sample in samples)
+    if missing:
+        log.warning(
+            "%s: %s in %s: %d of %d responses were not finished within max_seconds and are not "
+            "evaluated; what is left favours short responses",
+            *(result.stage, result.benchmark, result.mode, missing, len(samples)),
+        )

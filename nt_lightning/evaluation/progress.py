@@ -1,0 +1,63 @@
+"""A progress bar that comes only when waiting becomes long."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich import get_console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+log = logging.getLogger(__name__)
+
+SHOW_AFTER_S = 3.0
+LOG_EVERY_S = 30.0
+
+
+@contextmanager
+def progress_bar(
+    description: str, total: int, *, enabled: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Yield a function to be called with the number of things done.
+
+    On a terminal a bar appears after three seconds and goes away at the end; elsewhere a line is
+    logged every half minute.
+
+    Args:
+        description: What is done.
+        total: Things to do.
+        enabled: False on all ranks but the first.
+    """
+    if not enabled:
+        yield lambda _: None
+        return
+    console = get_console()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task(description, total=total)
+    began = logged = time.monotonic()
+
+    def update(done: int) -> None:
+        nonlocal logged
+        now = time.monotonic()
+        if not console.is_terminal:
+            if now - logged >= LOG_EVERY_S:
+                logged = now
+                log.info("%s: %d of %d after %.0f s", description, done, total, now - began)
+            return
+        if now - began >= SHOW_AFTER_S:
+            bar.start()
+        bar.update(task, completed=done)
+
+    try:
+        yield update
+    finally:
+        bar.stop()

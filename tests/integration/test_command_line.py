@@ -1,0 +1,149 @@
+"""Wrong command lines: at most five lines, the key, the file, the nearest name, exit code 2."""
+
+import logging
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from nt_lightning.__main__ import main
+from tests.integration.command import ROOT, nt, write_recipe
+
+
+@pytest.fixture(autouse=True)
+def quiet_logging(monkeypatch):
+    """Lightning's handler writes to the stream of the first test, which is closed in the next."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    return write_recipe(tmp_path_factory.mktemp("command"))
+
+
+def refused(capsys, *arguments):
+    """Exit code 2 and a short message without a stack trace; returns the message."""
+    assert main(["fit", *map(str, arguments)]) == 2
+    message = capsys.readouterr().err
+    lines = [line for line in message.splitlines() if not line.startswith("Seed set")]
+    assert 1 <= len(lines) <= 5
+    assert "Traceback" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--trainer.max_step", "3"], ["max_step", "did you mean max_steps"]),
+        (["--data.num_trace", "3"], ["data:", "num_trace", "did you mean num_traces"]),
+        (["--data", "RandmSelection"], ["RandmSelection", "did you mean RandomSelection"]),
+        (["--model", "MaskdSFT"], ["MaskdSFT", "did you mean MaskedSFT"]),
+        (["--data.num_traces", "abc"], ["data.num_traces", "int", "abc"]),
+        (["--data.mixing.system2", "hard"], ["data.mixing.system2", "'difficulty'", "hard"]),
+        (["--trainer.precision", "bf17"], ["trainer.precision", "'bf16-mixed'"]),
+        (["--config", "recipes/mixd.yaml"], ["recipes/mixd.yaml", "not exist"]),
+        (["--data.pool", "no/such/pool"], ["no/such/pool is no pool"]),
+        (["--ckpt_path", "no.ckpt"], ["no.ckpt", "no such checkpoint"]),
+        (["--ckpt_path", "last"], ["last", "last.ckpt"]),
+        (["--data.max_tokens", "1"], ["data.max_tokens is 1"]),
+        (["--data.tokens_per_step", "7"], ["data.tokens_per_step is 7", "256"]),
+        (["--data.on_long", "split"], ["data.on_long", "'cut'", "split"]),
+        (["--data.teachers", "[nobody]"], ["'nobody'", "short, long"]),
+        (["--data.num_traces", "1000"], ["num_traces is 1000", "64"]),
+        (["--data.max_tokens", "40"], ["max_tokens is 40", "on_long"]),
+        (["--trainer.accumulate_grad_batches", "3"], ["accumulate_grad_batches is 3", "plan"]),
+        (["--model.quantization", "4bit"], ["model.quantization", "lora"]),
+        (
+            ["--model.model_name", "no/such"],
+            ["'no/such' cannot be loaded", "smollm2-135m-instruct"],
+        ),
+    ],
+)
+def test_bad_arguments(capsys, recipe, arguments, parts):
+    message = refused(capsys, "--config", recipe, *arguments)
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("num_val", "num_vall", ["'num_vall'", "edited.yaml:8", "did you mean num_val"]),
+        ("Throughput", "Througput", ["Througput", "edited.yaml", "did you mean Throughput"]),
+        ("MaskedSFT", "MaskedSTF", ["MaskedSTF", "edited.yaml:4", "did you mean MaskedSFT"]),
+        ("tokens_per_step", "token_per_step", ["token_per_step", "did you mean tokens_per_step"]),
+    ],
+)
+def test_bad_recipes_name_file_and_line(capsys, recipe, tmp_path, old, new, parts):
+    edited = tmp_path / "edited.yaml"
+    edited.write_text(recipe.read_text().replace(old, new))
+    message = refused(capsys, "--config", edited)
+    for part in parts:
+        assert part in message
+
+
+def test_unknown_command(capsys):
+    assert main(["fti"]) == 2
+    assert "did you mean fit?" in capsys.readouterr().err
+
+
+def test_a_stack_trace_on_request(capsys, recipe, monkeypatch):
+    monkeypatch.setenv("NT_DEBUG", "1")
+    with pytest.raises(ValueError, match="is no pool"):
+        main(["fit", "--config", str(recipe), "--data.pool", "no/such/pool"])
+
+
+def test_help_explains_every_argument():
+    shown = nt("fit", "--data.help", "RandomSelection").stdout
+    for name in ("num_traces", "mixing.system2", "tokens_per_step", "on_long", "teachers"):
+        (about,) = [part for part in shown.split("  --data.") if part.startswith(f"{name} ")]
+        assert len(about.split()) > 6, about
+
+
+def test_the_bare_command_answers_without_torch():
+    code = "import sys; from nt_lightning.__main__ import main; main([]); print('torch' in sys.modules)"
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert time.perf_counter() - began < 1
+
+
+def test_overrides_compose_and_the_saved_config_runs_again(recipe, tmp_path):
+    small = tmp_path / "small.yaml"
+    small.write_text("data: {init_args: {num_traces: 12}}\ntrainer: {max_steps: 2}\n")
+    runs = ["--trainer.default_root_dir", tmp_path / "runs"]
+    nt("fit", "--config", recipe, "--config", small, "--data.num_val", 3, *runs)
+    (run,) = (tmp_path / "runs").iterdir()
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert saved["data"]["init_args"]["num_traces"] == 12
+    assert saved["data"]["init_args"]["num_val"] == 3
+    assert saved["trainer"]["max_steps"] == 2
+    assert {path.name for path in run.iterdir()} >= {
+        "checkpoints",
+        "config.yaml",
+        "metrics.csv",
+        "plan.json",
+        "tensorboard",
+    }
+    nt("fit", "--config", run / "config.yaml")
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_print_config(recipe):
+    printed = yaml.safe_load(nt("fit", "--config", recipe, "--print_config").stdout)
+    assert printed["data"]["init_args"]["mixing"]["adaptive_share"] == 0.5
+    assert printed["model"]["init_args"]["schedule"] == "constant"
+
+
+def test_preview_and_validate(recipe, tmp_path):
+    page = tmp_path / "page.html"
+    shown = nt("preview", "--config", recipe, "--num_examples", 1, "--html", page).stdout
+    assert "What is" in shown
+    assert "tokens trained" in shown
+    text = page.read_text()
+    assert text.count('class="m"') > 10
+    assert '<span class="t">' in text
+    done = nt("validate", "--config", recipe)
+    assert "val/loss" in done.stdout

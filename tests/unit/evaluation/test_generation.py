@@ -1,0 +1,253 @@
+"""Batched generation against a naive loop, and everything that could disturb it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from nt_lightning.errors import UserError
+from nt_lightning.evaluation import generation
+from nt_lightning.evaluation.generation import generate
+from nt_lightning.evaluation.sampling import SeededSampling, uniform_draws
+from nt_lightning.traces.formatting import PromptFormatter
+from nt_lightning.traces.modes import ThinkModes
+from tests.tiny import SPECIAL_TOKENS, save_tiny_student
+
+QUESTIONS = [
+    "What is 3 + 4?",
+    "Hi",
+    "What is 3 + 4? " * 9,
+    "three and four",
+    "You are helpful " * 4,
+]
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreTrainedModel, PromptFormatter]:
+    folder = save_tiny_student(tmp_path_factory.mktemp("student"), max_position_embeddings=512)
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    return model, PromptFormatter(AutoTokenizer.from_pretrained(folder))
+
+
+@pytest.fixture
+def formatter(student: tuple[PreTrainedModel, PromptFormatter]) -> PromptFormatter:
+    """One of the test's own: some tests take another stop token."""
+    return PromptFormatter(student[1].tokenizer)
+
+
+@pytest.fixture
+def model(student: tuple[PreTrainedModel, PromptFormatter]) -> PreTrainedModel:
+    return student[0]
+
+
+@pytest.fixture
+def prompts(formatter: PromptFormatter) -> list[list[int]]:
+    modes = ThinkModes().with_num_words(40)
+    return [formatter.prompt_ids(question, modes.think) for question in QUESTIONS]
+
+
+@torch.no_grad()
+def naive_greedy(
+    model: PreTrainedModel, prompt: list[int], stop: set[int], limit: int
+) -> list[int]:
+    """One row, no cache, no padding: the definition."""
+    ids = list(prompt)
+    for _ in range(limit):
+        ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+        if ids[-1] in stop:
+            break
+    return ids[len(prompt) :]
+
+
+def texts(formatter: PromptFormatter, rows: list[list[int]]) -> list[str]:
+    special = set(formatter.tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS))
+    return [formatter.tokenizer.decode([i for i in row if i not in special]) for row in rows]
+
+
+def test_greedy_equals_the_naive_loop_for_any_batch_size(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    first = naive_greedy(model, prompts[0], set(), 8)
+    formatter.stop_token_id = first[5]  # a token that really comes, in some of the rows
+    stop = {first[5], formatter.tokenizer.eos_token_id}
+    expected = [naive_greedy(model, prompt, stop, 12) for prompt in prompts]
+    assert len({len(row) for row in expected}) > 1
+    for batch_size in (1, 2, 8):
+        got = generate(model, formatter, prompts, max_new_tokens=12, batch_size=batch_size)
+        assert [g.num_tokens for g in got] == [len(row) for row in expected]
+        bodies = [row[:-1] if row[-1] in stop else row for row in expected]
+        assert [g.text for g in got] == texts(formatter, bodies)
+        reasons = ["stop" if row[-1] in stop else "length" for row in expected]
+        assert [g.finish_reason for g in got] == reasons
+        assert {"stop", "length"} == set(reasons)
+
+
+def test_prefix_is_put_in_front_again(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    plain = generate(model, formatter, prompts[:1], max_new_tokens=4, batch_size=1)
+    prefixed = generate(
+        model, formatter, prompts[:1], max_new_tokens=4, batch_size=1, prefix="<think>"
+    )
+    assert prefixed[0].text == "<think>" + plain[0].text
+    assert prefixed[0].num_tokens == 4
+
+
+def test_longest_prompts_run_first(
+    model: PreTrainedModel,
+    formatter: PromptFormatter,
+    prompts: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    widths: list[int] = []
+    original = model.generate
+
+    def spy(input_ids: torch.Tensor, **kwargs: Any) -> Any:
+        widths.append(input_ids.shape[1])
+        return original(input_ids, **kwargs)
+
+    monkeypatch.setattr(model, "generate", spy)
+    generate(model, formatter, prompts, max_new_tokens=1, batch_size=2)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] == max(map(len, prompts))
+
+
+def test_hidden_defaults_of_the_model_folder_have_no_effect(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    clean = generate(model, formatter, prompts, max_new_tokens=8, batch_size=4)
+    saved = model.generation_config
+    hidden = type(saved)(
+        do_sample=True, temperature=2.0, top_k=3, repetition_penalty=9.0, max_length=7,
+        no_repeat_ngram_size=1, eos_token_id=[5], bad_words_ids=[[7]], num_beams=3,
+    )  # fmt: skip
+    model.generation_config = hidden
+    try:
+        assert generate(model, formatter, prompts, max_new_tokens=8, batch_size=4) == clean
+        assert model.generation_config is hidden
+    finally:
+        model.generation_config = saved
+
+
+def test_sampling_depends_on_seed_and_key_alone(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    options: dict[str, Any] = {"max_new_tokens": 10, "temperature": 1.0, "top_p": 0.95}
+    keys = ["a", "b", "c", "d", "e"]
+    once = generate(model, formatter, prompts, batch_size=5, seed=1, keys=keys, **options)
+    again = generate(
+        model, formatter, prompts[::-1], batch_size=2, seed=1, keys=keys[::-1], **options
+    )
+    assert again[::-1] == once
+    assert generate(model, formatter, prompts, batch_size=5, seed=2, keys=keys, **options) != once
+    repeat = [prompts[0]] * 2
+    first, second = generate(model, formatter, repeat, batch_size=2, keys=["r0", "r1"], **options)
+    assert first != second
+
+
+def test_no_generator_is_touched(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    generate(model, formatter, prompts, max_new_tokens=3, batch_size=2, temperature=0.7, top_p=0.9)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.random.get_state()[1].tolist() == before[2]
+
+
+@pytest.mark.parametrize(("top_p", "kept"), [(1.0, 5), (0.9, 4), (0.6, 2), (0.01, 1)])
+def test_sampling_draws_from_the_nucleus(top_p: float, kept: int) -> None:
+    """Evenly spread draws meet each token as often as its share of the nucleus."""
+    probs = torch.tensor([0.05, 0.4, 0.1, 0.3, 0.15])
+    draws = ((torch.arange(2000) + 0.5) / 2000)[:, None]
+    sampler = SeededSampling(draws, prompt_length=3, temperature=0.5, top_p=top_p)
+    scores = (probs.log() * 0.5).expand(2000, 5)
+    tokens = sampler(torch.zeros(2000, 3, dtype=torch.long), scores).argmax(dim=1)
+    best = probs.sort(descending=True).indices[:kept]
+    expected = torch.zeros(5)
+    expected[best] = probs[best] / probs[best].sum()
+    share = torch.bincount(tokens, minlength=5) / 2000
+    torch.testing.assert_close(share, expected, atol=1e-3, rtol=0)
+
+
+def test_draws_depend_on_seed_and_key() -> None:
+    both = uniform_draws(3, ["a", "b"], 6)
+    assert torch.equal(both[1:], uniform_draws(3, ["b"], 6))
+    assert torch.equal(both[:, :4], uniform_draws(3, ["a", "b"], 4))
+    assert not torch.equal(both[0], both[1])
+    assert not torch.equal(both, uniform_draws(4, ["a", "b"], 6))
+
+
+def test_deadline_in_the_past_evaluates_nothing(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    got = generate(model, formatter, prompts, max_new_tokens=8, batch_size=2, deadline=0.0)
+    assert {(g.text, g.num_tokens, g.finish_reason) for g in got} == {("", 0, "time")}
+
+
+def test_deadline_stops_a_batch_and_keeps_what_had_stopped(
+    model: PreTrainedModel,
+    formatter: PromptFormatter,
+    prompts: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    formatter.stop_token_id = naive_greedy(model, prompts[1], set(), 2)[1]
+    free = generate(model, formatter, prompts, max_new_tokens=40, batch_size=5)
+    assert free[1].finish_reason == "stop"
+    clock = iter(range(10_000))
+    monkeypatch.setattr(generation.time, "monotonic", lambda: next(clock))
+    got = generate(model, formatter, prompts, max_new_tokens=40, batch_size=5, deadline=6.0)
+    assert got[1] == free[1]
+    late = [g for g, other in zip(got, free, strict=True) if other.num_tokens > 6]
+    assert late
+    assert {(g.finish_reason, g.num_tokens) for g in late} == {("time", 6)}
+
+
+def test_progress_counts_up_to_all(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    formatter.stop_token_id = naive_greedy(model, prompts[1], set(), 3)[2]
+    seen: list[int] = []
+    generate(model, formatter, prompts, max_new_tokens=6, batch_size=3, on_progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == len(prompts)
+
+
+def test_think_tags_stay_also_as_special_tokens(student: Any) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(student[1].tokenizer.name_or_path)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<think>", "</think>", "<tool>"]})
+    formatter = PromptFormatter(tokenizer)
+    ids = tokenizer("<think>a</think><tool>b<|im_end|>", add_special_tokens=False)["input_ids"]
+    assert generation._decode(formatter, ids) == "<think>a</think>b"
+
+
+def test_no_prompts_no_generation(model: PreTrainedModel, formatter: PromptFormatter) -> None:
+    assert generate(model, formatter, [], max_new_tokens=8, batch_size=2) == []
+
+
+def test_limit_is_lowered_to_the_context(
+    model: PreTrainedModel, formatter: PromptFormatter, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompt = [5] * 508
+    with caplog.at_level(logging.WARNING):
+        got = generate(model, formatter, [prompt], max_new_tokens=99, batch_size=1)
+    assert got[0].num_tokens <= 4
+    assert "lowered to 4" in caplog.text
+    with pytest.raises(UserError, match="512"):
+        generate(model, formatter, [[5] * 512], max_new_tokens=99, batch_size=1)
+
+
+def test_the_model_can_be_trained_afterwards(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    generate(model, formatter, prompts[:2], max_new_tokens=3, batch_size=2)
+    ids = torch.tensor([prompts[0]])
+    model(ids, labels=ids).loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.zero_grad()
