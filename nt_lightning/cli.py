@@ -141,7 +141,7 @@ def run(argv: Sequence[str] | None) -> int:
     _quieten()
     cli = CLI.__new__(CLI)
     try:
-        LightningCLI.__init__(
+        LightningCLI.__init__(  # type: ignore[misc]
             cli,
             LightningModule,
             LightningDataModule,

@@ -15,6 +15,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
 
 from nt_lightning.data.batch import PackedTraces
 from nt_lightning.data.choose import choose, one_per_question
@@ -30,6 +31,7 @@ from nt_lightning.data.prepare import (
     read_info,
     tokenise,
 )
+from nt_lightning.data.questions import question_loader
 from nt_lightning.data.show import show_examples
 from nt_lightning.errors import UserError
 from nt_lightning.files import cache_dir, digest, replacing_folder, sha256_file
@@ -39,6 +41,7 @@ from nt_lightning.traces.modes import ThinkModes
 from nt_lightning.traces.pool import Pool, PoolMaker, write_pool
 
 log = logging.getLogger(__name__)
+QUESTIONS_AT_A_TIME = 64
 
 
 class TraceDataModule(LightningDataModule, ABC):
@@ -216,6 +219,20 @@ class TraceDataModule(LightningDataModule, ABC):
     def test_dataloader(self) -> ResumableLoader | list[Any]:
         """The validation rows."""
         return self.val_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[tuple[str, str]]:
+        """Every question of the pool once, in order, a share for this rank."""
+        trainer = self._need_trainer()
+        pool = self._pool()
+        rows = one_per_question(pool.read(["question", "teacher"]), self.teachers)
+        table = pool.read(["id", "question"]).take(pa.array(rows))
+        return question_loader(
+            table["id"].to_pylist(),
+            table["question"].to_pylist(),
+            QUESTIONS_AT_A_TIME,
+            trainer.global_rank,
+            trainer.world_size,
+        )
 
     # -- parts -----------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,8 @@ import torch.distributed as dist
 
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
-from nt_lightning.evaluation.extraction import NO_ANSWER, extract
 from nt_lightning.evaluation.generation import Generation, generate
-from nt_lightning.evaluation.grading import UngradedError
-from nt_lightning.evaluation.outcomes import classify, is_obedient, opened_think
+from nt_lightning.evaluation.judging import Asked, judge
 from nt_lightning.evaluation.progress import progress_bar
 from nt_lightning.evaluation.results import (
     Result,
@@ -118,86 +116,68 @@ def evaluate(
         problems = benchmark.problems()[: settings.max_problems]
         for name in mode_names:
             began = time.monotonic()
-            own = _respond(
-                *(model, formatter, modes[name], benchmark, problems[rank::world_size]),
-                *(settings, stage, rank == 0),
-            )
+            asked = _questions(formatter, modes[name], problems[rank::world_size], settings.repeats)
+            title = f"{benchmark.name} {name}"
+            with progress_bar(title, len(asked), enabled=rank == 0) as on_progress:
+                responses = _respond(
+                    model, formatter, modes[name], benchmark.name, asked, settings, on_progress
+                )
+            own = [
+                judge(
+                    benchmark,
+                    question,
+                    response.text,
+                    num_tokens=response.num_tokens,
+                    finish_reason=response.finish_reason,
+                    stage=stage,
+                )
+                for question, response in zip(asked, responses, strict=True)
+            ]
             samples = _in_order(_gather(own, world_size), problems)
-            result = aggregate(samples, step=step)
-            _log_result(result, samples, time.monotonic() - began)
+            results.append(aggregate(samples, step=step))
             if rank == 0:
                 write_samples(run, samples)
-                _record(run, benchmark, settings, result)
-            results.append(result)
+                _record(run, benchmark, settings, results[-1])
+                _log_result(results[-1], samples, time.monotonic() - began)
     return results
 
 
-def judge(
-    benchmark: Benchmark, problem: Problem, mode: str, stage: str, repeat: int, prompt: str,
-    response: Generation,
-) -> Sample:  # fmt: skip
-    """Extract, classify and grade one response."""
-    found = NO_ANSWER
-    if response.finish_reason != "time":
-        found = extract(response.text, problem.kind, options=problem.metadata.get("options"))
-    outcome = classify(response.text, response.finish_reason, found.answer)
-    correct = None
-    if outcome == "answered" and found.answer is not None:
-        try:
-            correct = benchmark.grade(problem, found.answer)
-        except UngradedError as error:
-            log.warning("no verdict on %s of %s: %s", problem.id, benchmark.name, error)
-    return Sample(
-        benchmark=benchmark.name,
-        problem_id=problem.id,
-        mode=mode,
-        stage=stage,
-        repeat=repeat,
-        prompt=prompt,
-        response=response.text,
-        num_tokens=response.num_tokens,
-        finish_reason=response.finish_reason,
-        outcome=outcome,
-        answer=found.answer,
-        rule=found.rule,
-        span=found.span,
-        correct=correct,
-        obedient=is_obedient(mode, response.text, response.finish_reason),
-        opened_think=opened_think(response.text),
-        reference_answer=problem.reference_answer,
-    )
+def _questions(
+    formatter: PromptFormatter, mode: ThinkMode, problems: Sequence[Problem], repeats: int
+) -> list[Asked]:
+    return [
+        Asked(
+            problem, repeat, mode.name, formatter.prompt_text(problem.question, mode) + mode.prefix
+        )
+        for problem in problems
+        for repeat in range(repeats)
+    ]
 
 
 def _respond(
-    model: PreTrainedModel, formatter: PromptFormatter, mode: ThinkMode, benchmark: Benchmark,
-    problems: Sequence[Problem], settings: EvaluationSettings, stage: str, show: bool,
-) -> list[Sample]:  # fmt: skip
-    """Samples of this rank's problems, every repeat of each."""
-    items = [(problem, repeat) for problem in problems for repeat in range(settings.repeats)]
+    model: PreTrainedModel,
+    formatter: PromptFormatter,
+    mode: ThinkMode,
+    benchmark: str,
+    asked: Sequence[Asked],
+    settings: EvaluationSettings,
+    on_progress: Callable[[int], None],
+) -> list[Generation]:
     limit = settings.max_seconds
-    with progress_bar(f"{benchmark.name} {mode.name}", len(items), enabled=show) as on_progress:
-        responses = generate(
-            model,
-            formatter,
-            [formatter.prompt_ids(problem.question, mode) for problem, _ in items],
-            prefix=mode.prefix,
-            max_new_tokens=settings.max_new_tokens,
-            batch_size=settings.batch_size,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            seed=settings.seed,
-            keys=[f"{benchmark.name}/{problem.id}/{repeat}" for problem, repeat in items],
-            deadline=None if limit is None else time.monotonic() + limit,
-            on_progress=on_progress,
-        )
-    return [
-        judge(
-            *(benchmark, problem, mode.name, stage, repeat),
-            formatter.prompt_text(problem.question, mode) + mode.prefix,
-            response,
-        )
-        for (problem, repeat), response in zip(items, responses, strict=True)
-    ]
+    return generate(
+        model,
+        formatter,
+        [formatter.prompt_ids(question.problem.question, mode) for question in asked],
+        prefix=mode.prefix,
+        max_new_tokens=settings.max_new_tokens,
+        batch_size=settings.batch_size,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        seed=settings.seed,
+        keys=[f"{benchmark}/{question.problem.id}/{question.repeat}" for question in asked],
+        deadline=None if limit is None else time.monotonic() + limit,
+        on_progress=on_progress,
+    )
 
 
 def _gather(own: list[Sample], world_size: int) -> list[Sample]:
@@ -225,16 +205,22 @@ def _record(run: Path, benchmark: Benchmark, settings: EvaluationSettings, resul
 
 
 def _log_result(result: Result, samples: Sequence[Sample], seconds: float) -> None:
+    where = f"{result.stage}: {result.benchmark} in {result.mode}"
     if result.accuracy is not None:
         log.info(
-            "%s: %s in %s: accuracy %.3f on %d problems, %.0f tokens a response, %.0f s",
-            *(result.stage, result.benchmark, result.mode, result.accuracy, result.num_problems),
-            *(result.mean_response_tokens, seconds),
+            "%s: accuracy %.3f on %d problems, %.0f tokens a response, %.0f s",
+            where,
+            result.accuracy,
+            result.num_problems,
+            result.mean_response_tokens,
+            seconds,
         )
     missing = sum(sample.outcome == "not_evaluated" for sample in samples)
     if missing:
         log.warning(
-            "%s: %s in %s: %d of %d responses were not finished within max_seconds and are not "
-            "evaluated; what is left favours short responses",
-            *(result.stage, result.benchmark, result.mode, missing, len(samples)),
+            "%s: %d of %d responses were not finished within max_seconds and are not evaluated; "
+            "what is left favours short responses",
+            where,
+            missing,
+            len(samples),
         )

@@ -155,7 +155,7 @@ def _generate_batch(
     if plan.temperature > 0:
         draws = uniform_draws(plan.seed, keys, plan.max_new_tokens).to(model.device)
         processors.append(SeededSampling(draws, width, plan.temperature, plan.top_p))
-    output = model.generate(
+    output: Tensor = model.generate(  # type: ignore[operator]
         input_ids.to(model.device),
         attention_mask=attention_mask.to(model.device),
         generation_config=plan.config(),
@@ -206,10 +206,9 @@ def _decode(formatter: PromptFormatter, ids: list[int]) -> str:
         token for token, entry in added.items() if entry.content in (THINK_OPEN, THINK_CLOSE)
     }
     plain = [token for token in ids if token not in special]
-    text: str = tokenizer.decode(
-        plain, skip_special_tokens=False, clean_up_tokenization_spaces=False
+    return str(
+        tokenizer.decode(plain, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     )
-    return text
 
 
 def _fitting(model: PreTrainedModel, longest_prompt: int, max_new_tokens: int) -> int:
@@ -241,8 +240,8 @@ def _plain_generation_config(model: PreTrainedModel) -> Iterator[None]:
     saved = [module.generation_config for module in owners]
     try:
         for module in owners:
-            module.generation_config = GenerationConfig()
+            module.generation_config = GenerationConfig()  # type: ignore[assignment]
         yield
     finally:
         for module, config in zip(owners, saved, strict=True):
-            module.generation_config = config
+            module.generation_config = config  # type: ignore[assignment]

@@ -155,9 +155,9 @@ def exact_equal(reference: str, answer: str) -> bool:
 
 
 def parse_number(text: str) -> Fraction | None:
-    r"""A number as written by people: ``−1,234.5``, ``3/4``, ``\frac{3}{4}``, ``2 \times 10^5``, ``5%``.
+    r"""A number as people write it: ``−1,234.5``, ``3/4``, ``\frac{3}{4}``, ``2 \times 10^5``.
 
-    The per cent sign is dropped. ``None`` if the text is no number.
+    A per cent sign is dropped. ``None`` if the text is no number.
     """
     plain = re.sub(r"[\s$]|\\?%$|(?<=\d),(?=\d{3})", "", text.strip())
     plain = plain.replace("−", "-").replace("–", "-")

@@ -19,7 +19,10 @@ GRACE_S = 5.0  # beyond the caller's limit; then the caller is gone and the proc
 
 
 def main() -> None:
-    """Answer ``{"reference": ..., "answer": ...}`` with ``{"equal": bool}`` or ``{"error": ...}``."""
+    """Read ``{"reference": str, "answer": str}``, write ``{"equal": bool}`` or an error.
+
+    The first line written says that it is ready.
+    """
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not get between the replies
     logging.disable(logging.CRITICAL)

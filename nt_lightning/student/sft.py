@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,7 +14,9 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from nt_lightning.data.batch import PackedBatch
+from nt_lightning.data.questions import QuestionBatch
 from nt_lightning.errors import UserError
+from nt_lightning.evaluation.generation import generate
 from nt_lightning.student import attention
 from nt_lightning.student.checkpoint import align_to_step
 from nt_lightning.student.head import backbone, base_model, head_of, verify_head
@@ -20,8 +24,10 @@ from nt_lightning.student.loading import LoRA, Quantization, load_student
 from nt_lightning.student.loss import LossSum, next_token_loss
 from nt_lightning.student.meter import GroupedLoss
 from nt_lightning.student.optim import PaperAdamW
+from nt_lightning.student.responses import ResponseFile, ResponseSettings
 from nt_lightning.traces.modes import ThinkModes
 
+log = logging.getLogger(__name__)
 Schedule = Literal["constant", "linear", "cosine"]
 COMPUTE_DTYPES = {"bf16": torch.bfloat16, "16": torch.float16, "32": torch.float32}
 
@@ -42,6 +48,7 @@ class MaskedSFT(LightningModule):
         lora: Train low-rank adapters instead of all weights.
         quantization: Keep a frozen base in 4 or 8 bits, with ``lora``.
         activation_checkpointing: Recompute activations in the backward pass to save memory.
+        responses: How ``predict`` generates.
 
     Raises:
         UserError: Quantisation without LoRA.
@@ -58,6 +65,7 @@ class MaskedSFT(LightningModule):
         lora: LoRA | None = None,
         quantization: Quantization | None = None,
         activation_checkpointing: bool = False,
+        responses: ResponseSettings = ResponseSettings(),
     ) -> None:
         super().__init__()
         if quantization is not None and lora is None:
@@ -73,6 +81,7 @@ class MaskedSFT(LightningModule):
         self.lora = lora
         self.quantization = quantization
         self.activation_checkpointing = activation_checkpointing
+        self.responses = responses
         self.strict_loading = lora is None
         self.train_loss: GroupedLoss | None = None
         self.val_loss: GroupedLoss | None = None
@@ -204,7 +213,42 @@ class MaskedSFT(LightningModule):
     test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
 
-    # -- generation ------------------------------------------------------------------------------
+    # -- responses -----------------------------------------------------------------------------
+
+    def on_predict_start(self) -> None:
+        """Begin this rank's file of responses."""
+        mode = self.trainer.datamodule.modes[self.responses.mode]  # type: ignore[attr-defined]
+        self._response_mode = mode
+        self._response_file = ResponseFile(
+            Path(self.trainer.default_root_dir), self.trainer.global_rank
+        )
+
+    def predict_step(self, batch: QuestionBatch, batch_idx: int) -> None:
+        """Generate and write responses to a batch of questions."""
+        formatter, mode = self.trainer.datamodule.formatter, self._response_mode  # type: ignore[attr-defined]
+        settings = self.responses
+        with self.generating() as model:
+            done = generate(
+                model,
+                formatter,
+                [formatter.prompt_ids(question, mode) for question in batch.questions],
+                prefix=mode.prefix,
+                max_new_tokens=settings.max_new_tokens,
+                batch_size=settings.batch_size,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                seed=settings.seed,
+                keys=batch.ids,
+            )
+        prompts = [formatter.prompt_text(question, mode) for question in batch.questions]
+        self._response_file.append(batch, prompts, mode.name, done)
+
+    def on_predict_end(self) -> None:
+        """Put the ranks' files together."""
+        self.trainer.strategy.barrier()
+        if self.trainer.is_global_zero:
+            path = self._response_file.merge(self.trainer.world_size)
+            log.info("responses: %s", path)
 
     @contextmanager
     def generating(self) -> Iterator[Any]:

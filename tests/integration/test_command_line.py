@@ -1,5 +1,6 @@
 """Wrong command lines: at most five lines, the key, the file, the nearest name, exit code 2."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -147,3 +148,16 @@ def test_preview_and_validate(recipe, tmp_path):
     assert '<span class="t">' in text
     done = nt("validate", "--config", recipe)
     assert "val/loss" in done.stdout
+
+
+def test_predict_writes_a_response_to_every_question(recipe, tmp_path):
+    quick = ["--model.responses.max_new_tokens", 6, "--model.responses.mode", "no_think"]
+    nt("predict", "--config", recipe, "--trainer.default_root_dir", tmp_path, *quick)
+    (path,) = tmp_path.glob("tiny-predict-*/responses.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["id"] for row in rows] == [f"sum-{i:03d}" for i in range(64)]
+    for row in rows:
+        assert "Answer directly without thinking" in row["prompt"]
+        assert row["question"] in row["prompt"]
+        assert 1 <= row["response_tokens"] <= 6
+        assert row["finish_reason"] in ("stop", "length")

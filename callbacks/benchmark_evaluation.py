@@ -1,0 +1,261 @@
+"""Benchmarks in every think mode: before training, every n optimizer steps, and after it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from nt_lightning.errors import UserError
+from nt_lightning.evaluation.benchmark import Benchmark
+from nt_lightning.evaluation.evaluate import EvaluationSettings, evaluate
+from nt_lightning.evaluation.results import Result, read_results, set_aside
+from nt_lightning.report.matrix import plot_mode_matrix
+from nt_lightning.traces.modes import MODE_NAMES
+
+log = logging.getLogger(__name__)
+
+PICTURE = "mode_matrix.png"
+_NEEDED = {
+    "the data module": ("formatter", "modes", "num_steps"),
+    "the model": ("generating",),
+}
+
+
+class BenchmarkEvaluation(Callback):
+    """Lets the student answer benchmarks in its think modes while it is trained.
+
+    Logs ``eval/<benchmark>/<mode>/<metric>``, which a ``ModelCheckpoint(monitor=...)`` may name:
+    accuracy, accuracy_stderr, obedience, think_share, mean_response_tokens and the shares
+    answered, unparsed, truncated and looped. The run folder receives ``results.json``, the
+    responses under ``evaluation/`` and the picture ``mode_matrix.png``. Training goes on as if
+    nothing had happened: weights, gradients, modes and random number generators are untouched.
+    A resumed run keeps the results it has. Nothing is evaluated under ``fast_dev_run``.
+
+    Args:
+        benchmarks: What to run, each by ``class_path``; their names must differ.
+        modes: Think modes to ask in: ``no_think``, ``adaptive``, ``think``.
+        every_n_steps: Evaluate after every so many optimizer steps; null: only before and after.
+        before: Evaluate the student before its first step (stage ``before``).
+        after: Evaluate it after the last step, or where training stopped (stage ``after``).
+        max_problems: Take the first so many problems of each benchmark; null takes all.
+        max_new_tokens: Limit for each response; the paper has 16384. A response that meets it is
+            counted as truncated or looped, not as an answer.
+        max_seconds: Limit for generating one benchmark in one mode; responses that are unfinished
+            then are not evaluated. Null: no limit.
+        batch_size: Responses generated at a time on each device.
+        temperature: 0 is greedy; the paper has 0.6 for Llama students and 0.7 for Qwen.
+        top_p: Nucleus of the sampling, above 0, up to 1; the paper has 0.95 and 1.0.
+        seed: Seed of the sampling.
+        repeats: Responses per problem; the standard error knows which belong together.
+
+    Raises:
+        UserError: In ``setup``, before the first step: an argument is out of its range, or a
+            benchmark cannot be read.
+    """
+
+    def __init__(
+        self,
+        benchmarks: list[Benchmark],
+        modes: Sequence[str] = MODE_NAMES,
+        every_n_steps: int | None = None,
+        before: bool = True,
+        after: bool = True,
+        max_problems: int | None = None,
+        max_new_tokens: int = 16_384,
+        max_seconds: float | None = None,
+        batch_size: int = 32,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        repeats: int = 1,
+    ) -> None:
+        self.benchmarks = benchmarks
+        self.modes = list(modes)
+        self.every_n_steps = every_n_steps
+        self.before = before
+        self.after = after
+        self._settings_kwargs: dict[str, Any] = {
+            "max_new_tokens": max_new_tokens,
+            "max_problems": max_problems,
+            "max_seconds": max_seconds,
+            "batch_size": batch_size,
+            "temperature": temperature,
+            "top_p": top_p,
+            "seed": seed,
+            "repeats": repeats,
+        }
+        self._last_step = 0
+        self._seen_step = 0
+
+    # -- Lightning's hooks -----------------------------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Fail now rather than after hours."""
+        if stage not in ("fit", "test") or _is_rehearsal(trainer):
+            return
+        try:
+            self._check(trainer, pl_module)
+        except UserError as error:
+            raise UserError(f"{type(self).__name__}: {error}") from error
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate before the first step; a resumed run did so already."""
+        if _is_rehearsal(trainer):
+            return
+        self._seen_step = trainer.global_step
+        self._last_step = _last_step(trainer)
+        if trainer.global_step > 0:
+            return
+        if trainer.is_global_zero and (folder := set_aside(_run(trainer))):
+            log.warning("results of an earlier run in the same folder are now in %s", folder)
+        if self.before:
+            self._log_directly(trainer, self._evaluate(trainer, pl_module, "before"))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Evaluate after an optimizer step, once, whatever the number of micro-batches."""
+        if _is_rehearsal(trainer) or trainer.global_step == self._seen_step:
+            return
+        self._seen_step = step = trainer.global_step
+        stage = None
+        if self.after and step == self._last_step:
+            stage = "after"
+        elif self.every_n_steps and step % self.every_n_steps == 0:
+            stage = f"step-{step}"
+        if stage:
+            metrics = self._evaluate(trainer, pl_module, stage)
+            # The logger gets them directly: log_every_n_steps would drop most of them.
+            pl_module.log_dict(metrics, on_step=True, on_epoch=False, logger=False, batch_size=1)
+            self._log_directly(trainer, metrics)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate where training stopped early, and draw the picture."""
+        if _is_rehearsal(trainer):
+            return
+        done = trainer.strategy.broadcast(
+            read_results(_run(trainer)).has("after", trainer.global_step)
+        )
+        if self.after and not done:
+            self._log_directly(trainer, self._evaluate(trainer, pl_module, "after"))
+        _draw(trainer)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate in ``trainer.test``, which returns and prints the numbers."""
+        if _is_rehearsal(trainer):
+            return
+        metrics = self._evaluate(trainer, pl_module, "test")
+        pl_module.log_dict(metrics, batch_size=1, sync_dist=trainer.world_size > 1)
+        _draw(trainer)
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> EvaluationSettings:
+        """How benchmarks are run; raises ``UserError`` on a value out of its range."""
+        return EvaluationSettings(**self._settings_kwargs)
+
+    def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _ = self.settings
+        if self.every_n_steps is not None and self.every_n_steps < 1:
+            raise UserError(f"every_n_steps is {self.every_n_steps}; allowed: 1 and more, or null")
+        if not self.modes:
+            raise UserError(f"modes is empty; allowed: any of {', '.join(MODE_NAMES)}")
+        for mode, count in Counter(self.modes).items():
+            if mode not in MODE_NAMES:
+                raise UserError(f"unknown mode {mode!r}; allowed: {', '.join(MODE_NAMES)}")
+            if count > 1:
+                raise UserError(f"mode {mode!r} is given {count} times; allowed: once")
+        if not self.benchmarks:
+            raise UserError("benchmarks is empty; give at least one, or leave the callback out")
+        for name, count in Counter(benchmark.name for benchmark in self.benchmarks).items():
+            if count > 1:
+                raise UserError(f"{count} benchmarks are called {name!r}; their names must differ")
+            if not re.fullmatch(r"[\w.+-]+", name):
+                raise UserError(f"a benchmark is called {name!r}; allowed: letters, digits, _.+-")
+        for owner, thing in (("the data module", _datamodule(trainer)), ("the model", pl_module)):
+            for attribute in _NEEDED[owner]:
+                if attribute not in dir(thing):
+                    raise UserError(f"{owner} ({type(thing).__name__}) has no {attribute!r}")
+        for benchmark in self.benchmarks:
+            _check_problems(benchmark)
+
+    def _evaluate(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> dict[str, float]:
+        datamodule = _datamodule(trainer)
+        generating: Any = pl_module.generating
+        with isolate_rng(), generating() as model:
+            results = evaluate(
+                model,
+                datamodule.formatter,
+                datamodule.modes,
+                self.benchmarks,
+                self.modes,
+                self.settings,
+                run=_run(trainer),
+                stage=stage,
+                step=trainer.global_step,
+                rank=trainer.global_rank,
+                world_size=trainer.world_size,
+            )
+        return {name: value for result in results for name, value in _metrics(result).items()}
+
+    @staticmethod
+    def _log_directly(trainer: Trainer, metrics: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)
+
+
+def _check_problems(benchmark: Benchmark) -> None:
+    ids = Counter(problem.id for problem in benchmark.problems())
+    if not ids:
+        raise UserError(f"benchmark {benchmark.name!r} has no problems")
+    name, count = ids.most_common(1)[0]
+    if count > 1:
+        raise UserError(f"benchmark {benchmark.name!r} has {count} problems with the id {name!r}")
+
+
+def _metrics(result: Result) -> dict[str, float]:
+    values = {
+        "accuracy": result.accuracy,
+        "accuracy_stderr": result.accuracy_stderr,
+        "obedience": result.obedience,
+        "think_share": result.think_share,
+        "mean_response_tokens": result.mean_response_tokens,
+    }
+    if result.num_problems:
+        values.update(result.outcomes)
+    prefix = f"eval/{result.benchmark}/{result.mode}"
+    return {f"{prefix}/{name}": value for name, value in values.items() if value is not None}
+
+
+def _draw(trainer: Trainer) -> None:
+    if trainer.is_global_zero:
+        content = read_results(_run(trainer))
+        if content.results:
+            plot_mode_matrix(content.results, _run(trainer) / PICTURE, content.baselines)
+
+
+def _is_rehearsal(trainer: Trainer) -> bool:
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+
+def _run(trainer: Trainer) -> Path:
+    return Path(trainer.default_root_dir)
+
+
+def _datamodule(trainer: Trainer) -> Any:
+    return trainer.datamodule  # type: ignore[attr-defined]
+
+
+def _last_step(trainer: Trainer) -> int:
+    planned = int(_datamodule(trainer).num_steps)
+    return min(planned, trainer.max_steps) if trainer.max_steps > 0 else planned

@@ -1,0 +1,91 @@
+"""``predict``: the student's responses to a pool's questions, as JSONL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nt_lightning.data.questions import QuestionBatch
+from nt_lightning.errors import UserError
+from nt_lightning.evaluation.generation import Generation
+from nt_lightning.files import replacing_file
+
+RESPONSES = "responses.jsonl"
+
+
+@dataclass(frozen=True)
+class ResponseSettings:
+    """How ``predict`` lets the student answer.
+
+    Args:
+        mode: ``no_think``, ``adaptive`` or ``think``.
+        max_new_tokens: Limit for one response; the paper has 16,384.
+        batch_size: Questions at a time.
+        temperature: 0 is greedy; the paper has 0.6 for Llama and 0.7 for Qwen students.
+        top_p: Nucleus of the sampling.
+        seed: Seed of the sampling; a response depends on (seed, id) alone.
+    """
+
+    mode: str = "think"
+    max_new_tokens: int = 1024
+    batch_size: int = 16
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+class ResponseFile:
+    """Responses of one rank, appended as they come; put together when all ranks are done.
+
+    Args:
+        folder: The run's folder.
+        rank: This rank.
+    """
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.part = folder / f".responses-{rank:05d}.jsonl"
+        self.part.unlink(missing_ok=True)
+
+    def append(
+        self, batch: QuestionBatch, prompts: Sequence[str], mode: str, done: Sequence[Generation]
+    ) -> None:
+        """Add a batch's responses."""
+        with self.part.open("a", encoding="utf-8") as out:
+            rows = zip(batch.ids, batch.questions, prompts, done, strict=True)
+            for row_id, question, prompt, generation in rows:
+                row: dict[str, Any] = {
+                    "id": row_id,
+                    "question": question,
+                    "mode": mode,
+                    "prompt": prompt,
+                    "response": generation.text,
+                    "response_tokens": generation.num_tokens,
+                    "finish_reason": generation.finish_reason,
+                }
+                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def merge(self, world_size: int) -> Path:
+        """Write all ranks' responses as one file, in the order of the pool.
+
+        Raises:
+            UserError: A rank wrote nothing.
+        """
+        parts = [self.folder / f".responses-{rank:05d}.jsonl" for rank in range(world_size)]
+        lines = [
+            part.read_text(encoding="utf-8").splitlines() if part.is_file() else []
+            for part in parts
+        ]
+        if not any(lines):
+            raise UserError(f"{self.folder}: there was no question to respond to")
+        target = self.folder / RESPONSES
+        with replacing_file(target) as partial, partial.open("w", encoding="utf-8") as out:
+            for index in range(max(map(len, lines))):
+                out.writelines(rank[index] + "\n" for rank in lines if index < len(rank))
+        for part in parts:
+            part.unlink(missing_ok=True)
+        return target
