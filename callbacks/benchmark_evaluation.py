@@ -101,7 +101,8 @@ class BenchmarkEvaluation(Callback):
         if stage not in ("fit", "test") or _is_rehearsal(trainer):
             return
         try:
-            self._check(trainer, pl_module)
+            with isolate_rng():  # question generators may draw from it
+                self._check(trainer, pl_module)
         except UserError as error:
             raise UserError(f"{type(self).__name__}: {error}") from error
 

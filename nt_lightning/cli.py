@@ -15,12 +15,15 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from rich.console import Console
 
 import nt_lightning.data.selections
 import nt_lightning.student.sft  # noqa: F401  (short class names resolve for what is imported)
 from nt_lightning.errors import UserError
+from nt_lightning.evaluation.results import read_results
 from nt_lightning.manners import config_files, one_line, short_error
 from nt_lightning.preview import preview
+from nt_lightning.report.matrix import mode_matrix
 from nt_lightning.runs import choose_run_folder, latest_checkpoint
 from nt_lightning.student.checkpoint import AtomicCheckpointIO
 
@@ -83,6 +86,8 @@ class SaveRunConfig(SaveConfigCallback):
 class CLI(LightningCLI):
     """LightningCLI with run folders, atomic checkpoints and the command line's word as the last."""
 
+    running: Trainer | None = None  # outlives a constructor that Ctrl+C has left
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Lightning's commands and ``preview``."""
@@ -119,18 +124,37 @@ class CLI(LightningCLI):
         plugins = given.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
-        return super().instantiate_trainer(**kwargs)
+        CLI.running = super().instantiate_trainer(**kwargs)
+        return CLI.running
 
     def after_fit(self) -> None:
         """Print the matrix of modes and where everything is."""
-        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            if (self.run_folder / "results.json").is_file():
-                from nt_lightning.report.matrix import print_mode_matrix
-
-                print_mode_matrix(self.run_folder)
-            print(f"run: {self.run_folder}")
+        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        run = read_results(self.run_folder)
+        if run.results:
+            Console().print(mode_matrix(run.results, run.baselines))
+        print(f"run: {self.run_folder}")
 
     after_test = after_fit
+
+
+def cli_arguments() -> dict[str, Any]:
+    """Arguments of the LightningCLI, for ``run`` and for tests of recipes."""
+    return {
+        "model_class": LightningModule,
+        "datamodule_class": LightningDataModule,
+        "subclass_mode_model": True,
+        "subclass_mode_data": True,
+        "parser_class": Parser,
+        "trainer_class": PreviewTrainer,
+        "trainer_defaults": {"use_distributed_sampler": False},
+        "auto_configure_optimizers": False,
+        "seed_everything_default": 42,
+        "save_config_callback": SaveRunConfig,
+        "save_config_kwargs": {"save_to_log_dir": False},
+        "parser_kwargs": {"prog": "nt_lightning"},
+    }
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -139,27 +163,12 @@ def run(argv: Sequence[str] | None) -> int:
         sys.argv = [sys.argv[0], *argv]  # what a strategy that launches processes runs again
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _quieten()
-    cli = CLI.__new__(CLI)
     try:
-        LightningCLI.__init__(  # type: ignore[misc]
-            cli,
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            parser_class=Parser,
-            trainer_class=PreviewTrainer,
-            trainer_defaults={"use_distributed_sampler": False},
-            auto_configure_optimizers=False,
-            seed_everything_default=42,
-            save_config_callback=SaveRunConfig,
-            save_config_kwargs={"save_to_log_dir": False},
-            parser_kwargs={"prog": "nt_lightning"},
-        )
+        CLI(**cli_arguments())
     except SIGTERMException:
         return EXIT_SIGTERM
     except SystemExit as stop:
-        trainer = getattr(cli, "trainer", None)
+        trainer = CLI.running
         if trainer is not None and trainer.state.status == TrainerStatus.INTERRUPTED:
             return EXIT_SIGINT
         return stop.code if isinstance(stop.code, int) else 1
@@ -182,8 +191,8 @@ def _known_names(parser: Any) -> list[str]:
         for cls in _subclasses(base):
             names.add(cls.__name__)
             if cls.__module__.startswith("nt_lightning"):
-                names.update(inspect.signature(cls.__init__).parameters)
-    return sorted(names - {"self"})
+                names.update(inspect.signature(cls).parameters)
+    return sorted(names)
 
 
 def _subclasses(cls: type) -> Iterator[type]:

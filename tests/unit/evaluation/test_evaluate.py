@@ -1,0 +1,167 @@
+"""The engine from problems to results, on one rank and on two."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from nt_lightning.errors import UserError
+from nt_lightning.evaluation import evaluate as engine
+from nt_lightning.evaluation.benchmark import Benchmark, Problem
+from nt_lightning.evaluation.evaluate import EvaluationSettings, evaluate
+from nt_lightning.evaluation.generation import Generation
+from nt_lightning.evaluation.grading import UngradedError
+from nt_lightning.evaluation.results import read_results, read_samples, samples_path
+from nt_lightning.traces.formatting import PromptFormatter
+from nt_lightning.traces.modes import ThinkModes
+from tests.tiny import save_tiny_student
+
+MODES = ThinkModes().with_num_words(40)
+RANKS_SCRIPT = """
+import sys
+import torch.distributed as dist
+from pathlib import Path
+from tests.unit.evaluation.test_evaluate import Sums, run_evaluation
+root, rank = Path(sys.argv[1]), int(sys.argv[2])
+dist.init_process_group("gloo", init_method=f"file://{root}/store", rank=rank, world_size=2)
+results = run_evaluation(root, str(root / "student"), Sums(3), rank=rank, world_size=2)
+one = run_evaluation(root / "one", str(root / "student"), Sums(1), rank=rank, world_size=2)
+print([result.accuracy for result in results], one[0].num_problems)
+dist.destroy_process_group()
+"""
+
+
+class Sums(Benchmark):
+    name = "sums"
+    version = "7"
+
+    def __init__(self, count: int = 3) -> None:
+        self.count = count
+
+    def problems(self) -> list[Problem]:
+        return [
+            Problem(f"p{i}", f"What is {i} + 4?", str(i + 4), "number") for i in range(self.count)
+        ]
+
+    def grade(self, problem: Problem, answer: str) -> bool:
+        if answer == "99":
+            raise UngradedError("too hard")
+        return answer == problem.reference_answer
+
+
+def run_evaluation(root: Path, student: str, benchmark: Benchmark, **changes: Any) -> Any:
+    settings = EvaluationSettings(
+        max_new_tokens=6, temperature=1.0, repeats=2, batch_size=3, **changes.pop("settings", {})
+    )
+    return evaluate(
+        AutoModelForCausalLM.from_pretrained(student),
+        PromptFormatter(AutoTokenizer.from_pretrained(student)),
+        MODES,
+        [benchmark],
+        ["no_think", "think"],
+        settings,
+        **{"run": root, "stage": "after", "step": 5, **changes},
+    )
+
+
+@pytest.fixture
+def student(tmp_path: Path) -> str:
+    return save_tiny_student(tmp_path / "student")
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, *responses: tuple[str, str]) -> list[list[int]]:
+    """Let ``generate`` give these texts and finish reasons; returns the prompts that it saw."""
+    seen: list[list[int]] = []
+
+    def fake(model: Any, formatter: Any, prompts: Any, *, prefix: str, **_: Any) -> Any:
+        seen.extend(prompts)
+        return [Generation(prefix + text, 5, reason) for text, reason in responses]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine, "generate", fake)
+    return seen
+
+
+def test_from_responses_to_results(tmp_path: Path, student: str, monkeypatch: Any) -> None:
+    loop = "no, wait. " * 30
+    seen = answers(
+        monkeypatch,
+        ("Answer: 4", "stop"),
+        ("I see.\n</think>\n\nAnswer: 4", "stop"),
+        ("So the answer is 99.", "stop"),  # grading fails on it
+        ("</think> Answer: 99", "stop"),
+        (loop, "length"),
+        ("Answer: 6", "time"),
+    )
+    no_think, think = run_evaluation(tmp_path, student, Sums())
+    formatter = PromptFormatter(AutoTokenizer.from_pretrained(student))
+    assert seen[0] == formatter.prompt_ids("What is 0 + 4?", MODES.no_think)
+    assert seen[6] == formatter.prompt_ids("What is 0 + 4?", MODES.think)
+    assert (no_think.num_problems, no_think.accuracy) == (3, pytest.approx(2 / 5))
+    assert no_think.outcomes["looped"] == pytest.approx(1 / 5)
+    assert no_think.obedience == pytest.approx(2 / 5)
+    assert think.accuracy == pytest.approx(1 / 5)  # "Answer: 4" alone never left the thinking
+    assert think.outcomes["unparsed"] == pytest.approx(2 / 5)
+    rows = read_samples(samples_path(tmp_path, "after", "sums", "think"))
+    assert [(row.problem_id, row.repeat) for row in rows] == [
+        ("p0", 0), ("p0", 1), ("p1", 0), ("p1", 1), ("p2", 0), ("p2", 1)
+    ]  # fmt: skip
+    assert [row.correct for row in rows] == [None, True, None, None, None, None]
+    assert rows[3].outcome == "answered"  # but without a verdict
+    assert rows[5].outcome == "not_evaluated"
+    assert rows[1].prompt == formatter.prompt_text("What is 0 + 4?", MODES.think) + "<think>"
+    content = read_results(tmp_path)
+    assert content.versions == {"sums": "7"}
+    assert content.settings["after"]["repeats"] == 2
+    assert content.results == [no_think, think]
+
+
+def test_the_first_problems_are_taken(tmp_path: Path, student: str) -> None:
+    results = run_evaluation(tmp_path, student, Sums(9), settings={"max_problems": 2})
+    assert [result.num_problems for result in results] == [2, 2]
+    rows = read_samples(samples_path(tmp_path, "after", "sums", "no_think"))
+    assert {row.problem_id for row in rows} == {"p0", "p1"}
+
+
+def test_out_of_time_is_not_wrong(
+    tmp_path: Path, student: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (result, _) = run_evaluation(tmp_path, student, Sums(), settings={"max_seconds": 1e-9})
+    assert (result.num_problems, result.accuracy) == (0, None)
+    assert "6 of 6 responses were not finished within max_seconds" in caplog.text
+
+
+def test_two_ranks_give_the_samples_of_one(tmp_path: Path, student: str) -> None:
+    """A real process group; with one problem the second rank has nothing to do but to take part."""
+    expected = run_evaluation(tmp_path / "alone", student, Sums())
+    commands = [[sys.executable, "-c", RANKS_SCRIPT, str(tmp_path), str(r)] for r in range(2)]
+    ranks = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    outputs = [rank.communicate(timeout=100) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+    assert outputs[0][0].strip().endswith(" 1")
+    assert read_results(tmp_path).results == expected
+    for mode in ("no_think", "think"):
+        both = read_samples(samples_path(tmp_path, "after", "sums", mode))
+        assert both == read_samples(samples_path(tmp_path / "alone", "after", "sums", mode))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"max_problems": -1}, "max_problems is -1"),
+        ({"top_p": 1.5}, "top_p is 1.5"),
+        ({"repeats": 2}, "equal responses"),
+    ],
+)
+def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        EvaluationSettings(**{"max_new_tokens": 8, **changes})
