@@ -60,4 +60,5 @@ def progress_bar(
     try:
         yield update
     finally:
-        bar.stop()
+        if bar.live.is_started:  # else stop() prints an empty line
+            bar.stop()

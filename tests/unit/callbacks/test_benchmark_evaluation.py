@@ -218,7 +218,7 @@ def checkpoints(root: Path) -> ModelCheckpoint:
     return ModelCheckpoint(root / "ckpt", every_n_train_steps=2, filename="{step}", save_top_k=-1)
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+@pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:You're resuming")
 def test_a_resumed_run_keeps_before_and_renews_after(tmp_path: Path, folder: str) -> None:
     fit(tmp_path, folder, checkpoints(tmp_path), evaluation(), max_steps=2, num_steps=2)
     assert stages(tmp_path) == [("before", 0), ("after", 2)]

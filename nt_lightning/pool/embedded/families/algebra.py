@@ -1,0 +1,175 @@
+"""Algebra families: linear equations in one unknown, and complex numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from random import Random
+from typing import Any, NamedTuple
+
+from nt_lightning.pool.embedded.family import (
+    Draft,
+    Entry,
+    Family,
+    Finding,
+    draft,
+    first_then,
+    number,
+)
+
+
+class Linear(NamedTuple):
+    """``coefficient * variable + constant = value``."""
+
+    variable: str
+    coefficient: int
+    constant: int
+    value: int
+
+
+class SimpleEquations(Family[Linear]):
+    """Linear equations in one unknown."""
+
+    name = "simple_equations"
+    domain = "algebra"
+    levels = {
+        "easy": {
+            "min_terms": 2,
+            "max_terms": 2,
+            "max_value": 12,
+            "operators": ("+", "-"),
+            "operators_weights": [0.5, 0.5],
+        },
+        "medium": {"min_terms": 2, "max_terms": 2, "max_value": 12},
+        "hard": {"min_terms": 3, "max_terms": 4, "max_value": 50},
+    }
+
+    def parse(self, entry: Entry) -> Linear | None:
+        """The equation as sympy has printed it; None where the unknown has dropped out."""
+        variable = entry["metadata"]["variable"]
+        left, value = entry["metadata"]["equation"].split(" = ")
+        coefficient = constant = 0
+        for sign, term in re.findall(r"([+-]?)([^+-]+)", left.replace(" ", "")):
+            factor = -1 if sign == "-" else 1
+            if term.endswith(variable):
+                coefficient += factor * int(term[:-1].rstrip("*") or 1)
+            else:
+                constant += factor * int(term)
+        return Linear(variable, coefficient, constant, int(value)) if coefficient else None
+
+    def fits(self, problem: Linear, level: str) -> bool:
+        """At the easy level the right side lies within 0..12."""
+        return level != "easy" or 0 <= problem.value <= 12
+
+    def operands(self, problem: Linear) -> tuple[Any, ...]:
+        """The numbers; the unknown's name does not matter."""
+        return problem[1:]
+
+    def size(self, problem: Linear) -> int:
+        """Moving the constant and computing; dividing where there is a coefficient."""
+        return 2 + (abs(problem.coefficient) != 1) + (problem.coefficient < 0)
+
+    def solve(self, problem: Linear) -> str:
+        """The unknown."""
+        return str((problem.value - problem.constant) // problem.coefficient)
+
+    def derive(self, problem: Linear) -> Draft:
+        """Move the constant, compute, divide."""
+        name, coefficient, constant, value = problem
+        moved = _moved(problem)
+        if coefficient == 1:
+            lines = [f"{name} = {moved}.", f"{moved} = {value - constant}."]
+        elif coefficient == -1:
+            moved = f"{constant} - {number(value)}"
+            lines = [f"{name} = {moved}.", f"{moved} = {constant - value}."]
+        else:
+            left = value - constant
+            lines = [
+                f"{coefficient} * {name} = {moved}.",
+                f"{moved} = {left}.",
+                f"{left} / {number(coefficient)} = {left // coefficient}.",
+            ]
+        return draft(first_then(lines), self.solve(problem), "step-by-step")
+
+    def condense(self, problem: Linear) -> str:
+        """One expression."""
+        moved, answer = _moved(problem), self.solve(problem)
+        if problem.coefficient == 1:
+            return f"{problem.variable} = {moved} = {answer}"
+        return f"{problem.variable} = ({moved}) / {number(problem.coefficient)} = {answer}"
+
+    def verify(self, problem: Linear) -> Draft:
+        """Think of the equation as a machine and run it backward; check by putting in."""
+        name, coefficient, constant, value = problem
+        answer = self.solve(problem)
+        steps, undo = [], []
+        if coefficient != 1:
+            steps.append(f"multiplied by {number(coefficient)}")
+        if constant:
+            steps.append(f"added to {number(constant)}")
+            undo.append(f"{value} - {number(constant)} = {value - constant}")
+        if coefficient != 1:
+            left = value - constant
+            undo.append(f"{left} / {number(coefficient)} = {left // coefficient}")
+        lines = [
+            f"Put another way: {name} is {' and '.join(steps) or 'left alone'}, giving {value}.",
+            f"Undone in reverse order: {', '.join(undo) or value}.",
+            f"Check: {self._put_in(problem, int(answer))}, as the equation says.",
+        ]
+        return draft(lines, answer, "reframing", "self-verification")
+
+    def candidates(self, problem: Linear, rng: Random) -> Iterable[str]:
+        """A near miss, then one step nearer each time."""
+        miss = rng.choice([-2, -1, 1, 2])
+        step = 1 if miss < 0 else -1
+        for distance in range(miss, step, step):
+            yield str(int(self.solve(problem)) + distance)
+
+    def test(self, problem: Linear, candidate: str) -> Finding:
+        """Put the candidate in: the right side must come out."""
+        _, coefficient, constant, value = problem
+        text = self._put_in(problem, int(candidate))
+        if coefficient * int(candidate) + constant == value:
+            return Finding(f"{text} as wanted", True)
+        return Finding(f"{text}, not {value}", False)
+
+    def slip(self, problem: Linear, rng: Random) -> str:
+        """Moves the constant without turning its sign, or is off by one."""
+        _, coefficient, constant, value = problem
+        wrong = (value + constant) // coefficient
+        return str(rng.choice([wrong, wrong, int(self.solve(problem)) + rng.choice([-1, 1])]))
+
+    def _put_in(self, problem: Linear, guess: int) -> str:
+        product = problem.coefficient * guess
+        total = product + problem.constant
+        parts = []
+        if problem.coefficient != 1:
+            parts.append(f"{problem.coefficient} * {number(guess)} = {product}")
+        parts.append(f"{product} + {number(problem.constant)} = {total}")
+        return ", ".join(parts)
+
+
+class Addition(NamedTuple):
+    """``(a + bi) + (c + di)``, or minus."""
+
+    a: int
+    b: int
+    c: int
+    d: int
+    sign: str
+
+    def apply(self, left: int, right: int) -> int:
+        """One part of the result."""
+        return left + right if self.sign == "+" else left - right
+
+
+class ComplexArithmetic(Family[Addition]):
+    """Sums and differences of two complex numbers."""
+
+    name = "complex_arithmetic"
+    domain = "algebra"
+    levels = {
+        "easy": _easy,
+        "medium": {},
+        "hard": {},
+    }

@@ -1,0 +1,245 @@
+"""Arithmetic families: sums of several terms, and weekdays some days away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from random import Random
+from typing import Any, NamedTuple
+
+from nt_lightning.pool.embedded.family import Draft, Entry, Family, Finding, draft, first_then
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+class Sum(NamedTuple):
+    """``4 - 0 + 3`` as values (4, 0, 3) and signs (1, -1, 1)."""
+
+    values: tuple[int, ...]
+    signs: tuple[int, ...]
+
+    @property
+    def totals(self) -> list[int]:
+        """The running totals, the first value included."""
+        totals = [self.values[0]]
+        for value, sign in zip(self.values[1:], self.signs[1:], strict=True):
+            totals.append(totals[-1] + sign * value)
+        return totals
+
+
+class ChainSum(Family[Sum]):
+    """Sums and differences of several numbers."""
+
+    name = "chain_sum"
+    domain = "arithmetic"
+    levels = {
+        "easy": {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1},
+        "medium": {"min_terms": 3, "max_terms": 5, "min_digits": 1, "max_digits": 2},
+        "hard": {"min_terms": 4, "max_terms": 7, "min_digits": 2, "max_digits": 3},
+    }
+
+    def parse(self, entry: Entry) -> Sum:
+        """Values and signs from the expression."""
+        first, *rest = entry["metadata"]["expression"].split()
+        signs = (1 if sign == "+" else -1 for sign in rest[::2])
+        return Sum((int(first), *map(int, rest[1::2])), (1, *signs))
+
+    def fits(self, problem: Sum, level: str) -> bool:
+        """At the easy level every running total lies within 0..10."""
+        return level != "easy" or all(0 <= total <= 10 for total in problem.totals)
+
+    def operands(self, problem: Sum) -> tuple[Any, ...]:
+        """Signed terms in ascending order: their order in the sum does not matter."""
+        return tuple(sorted(zip(problem.values, problem.signs, strict=True)))
+
+    def size(self, problem: Sum) -> int:
+        """One operation a term."""
+        return len(problem.values)
+
+    def solve(self, problem: Sum) -> str:
+        """The last running total."""
+        return str(problem.totals[-1])
+
+    def derive(self, problem: Sum) -> Draft:
+        """Running totals from the left."""
+        lines = first_then(f"{text}." for text in _running(problem))
+        return draft(lines, self.solve(problem), "step-by-step")
+
+    def condense(self, problem: Sum) -> str:
+        """The running totals alone."""
+        return " -> ".join(map(str, problem.totals))
+
+    def verify(self, problem: Sum) -> Draft:
+        """Added and subtracted numbers apart, checked by the running totals."""
+        pairs = list(zip(problem.values, problem.signs, strict=True))
+        added = [value for value, sign in pairs if sign > 0]
+        taken = [value for value, sign in pairs if sign < 0]
+        lines = [
+            f"Part 1, the added numbers: {_added_up(added)}.",
+            f"Part 2, the subtracted numbers: {_added_up(taken)}.",
+            f"Together: {sum(added)} - {sum(taken)} = {sum(added) - sum(taken)}.",
+            f"Check: {', '.join(_running(problem))}, the same.",
+        ]
+        answer = str(sum(added) - sum(taken))
+        return draft(lines, answer, "decomposition", "self-verification")
+
+    def candidates(self, problem: Sum, rng: Random) -> Iterable[str]:
+        """A near miss, then one step nearer each time."""
+        miss = rng.choice([-2, -1, 1, 2])
+        step = 1 if miss < 0 else -1
+        for distance in range(miss, step, step):
+            yield str(problem.totals[-1] + distance)
+
+    def test(self, problem: Sum, candidate: str) -> Finding:
+        """Undo the sum from the end: the start must come out."""
+        total, undone = int(candidate), []
+        for value, sign in zip(problem.values[:0:-1], problem.signs[:0:-1], strict=True):
+            left = total - sign * value
+            undone.append(f"{total} {'-' if sign > 0 else '+'} {value} = {left}")
+            total = left
+        holds = total == problem.values[0]
+        link = "and" if holds else "but"
+        return Finding(
+            f"undone from the end {', '.join(undone)}, {link} the start is {problem.values[0]}",
+            holds,
+        )
+
+    def slip(self, problem: Sum, rng: Random) -> str:
+        """Takes one sign for the other, drops a carry, or is off by one."""
+        total = problem.totals[-1]
+        value, sign = rng.choice(list(zip(problem.values, problem.signs, strict=True))[1:])
+        turned = total - 2 * sign * value
+        return str(rng.choice([turned, turned, total + rng.choice([-10, -1, 1, 10])]))
+
+
+class Offset(NamedTuple):
+    """So many days after (before: negative) a date."""
+
+    start: date
+    days: int
+
+    @property
+    def rest(self) -> int:
+        """Days to count, 0..7: whole weeks beyond the first change nothing."""
+        return abs(self.days) if abs(self.days) <= 7 else abs(self.days) % 7
+
+    @property
+    def counted(self) -> list[str]:
+        """The weekdays that are counted, the start not among them."""
+        sign = 1 if self.days > 0 else -1
+        return [weekday(self.start, sign * k) for k in range(1, self.rest + 1)]
+
+
+class CalendarArithmetic(Family[Offset]):
+    """The weekday some days before or after a given one."""
+
+    name = "calendar_arithmetic"
+    domain = "arithmetic"
+    levels = {
+        "easy": {"tasks": ["weekday_offset"], "offset_upper_bound": 7},
+        "medium": {"tasks": ["weekday_offset"], "offset_upper_bound": 30},
+        "hard": {"tasks": ["weekday_offset"], "offset_upper_bound": 300},
+    }
+
+    def parse(self, entry: Entry) -> Offset:
+        """Date and offset from the metadata."""
+        facts = entry["metadata"]
+        return Offset(date.fromisoformat(facts["start_date"]), facts["offset_days"])
+
+    def operands(self, problem: Offset) -> tuple[Any, ...]:
+        """Date and offset."""
+        return (problem.start.isoformat(), problem.days)
+
+    def size(self, problem: Offset) -> int:
+        """One operation a counted day, one for taking out whole weeks."""
+        return problem.rest + (abs(problem.days) > 7)
+
+    def solve(self, problem: Offset) -> str:
+        """The last counted weekday."""
+        return (problem.counted or [weekday(problem.start)])[-1]
+
+    def derive(self, problem: Offset) -> Draft:
+        """Count the days with their numbers."""
+        sentences = [f"{weekday(problem.start)}, {_way(problem.days)}."]
+        if abs(problem.days) > 7:
+            weeks, rest = divmod(abs(problem.days), 7)
+            sentences.append(
+                f"{weeks} * 7 = {7 * weeks}, {7 * weeks} + {rest} = {7 * weeks + rest}."
+            )
+        counted = ", ".join(f"{k} {day}" for k, day in enumerate(problem.counted, start=1))
+        sentences.append(f"{counted}." if counted else "no day is left to count.")
+        used = {"step-by-step"} | ({"enumeration"} if problem.rest > 1 else set())
+        return draft(first_then(sentences), self.solve(problem), *used)
+
+    def condense(self, problem: Offset) -> str:
+        """Start, sign and rest, end."""
+        sign = "+" if problem.days > 0 else "-"
+        return f"{weekday(problem.start)} {sign} {problem.rest} -> {self.solve(problem)}"
+
+    def verify(self, problem: Offset) -> Draft:
+        """Go the other way round the week; check by going back to the start."""
+        other = 7 - abs(problem.days) % 7
+        sign = -1 if problem.days > 0 else 1
+        days = [weekday(problem.start, sign * k) for k in range(1, other + 1)]
+        back = [
+            weekday(problem.start, -sign * (problem.rest - k)) for k in range(1, problem.rest + 1)
+        ]
+        around = _way(-other if problem.days > 0 else other)
+        whole = abs(problem.days) + other
+        lines = [
+            f"Put another way: {_way(problem.days)} is {around}, "
+            f"as {abs(problem.days)} + {other} = {whole} days are whole weeks.",
+            f"That passes {', '.join(days)}.",
+            f"Check: from {days[-1]} the {problem.rest} days return to the start: "
+            f"{', '.join([days[-1], *back])}.",
+        ]
+        return draft(lines, days[-1], "reframing", "self-verification")
+
+    def candidates(self, problem: Offset, rng: Random) -> Iterable[str]:
+        """One or two days too far or too short, then the right day."""
+        right = WEEKDAYS.index(self.solve(problem))
+        miss = rng.choice([-2, -1, 1, 2])
+        step = 1 if miss < 0 else -1
+        for distance in range(miss, step, step):
+            yield WEEKDAYS[(right + distance) % 7]
+
+    def test(self, problem: Offset, candidate: str) -> Finding:
+        """Count the rest back from the candidate: the start must come out."""
+        sign = 1 if problem.days > 0 else -1
+        end = WEEKDAYS[(WEEKDAYS.index(candidate) - sign * problem.rest) % 7]
+        start = weekday(problem.start)
+        text = f"{_way(-sign * problem.rest)} from it is {end}"
+        if end == start:
+            return Finding(f"{text}, the start", True)
+        return Finding(f"{text}, but the start is {start}", False)
+
+    def slip(self, problem: Offset, rng: Random) -> str:
+        """Counts the start as the first day, one day too many, or in the wrong direction."""
+        sign = 1 if problem.days > 0 else -1
+        return weekday(
+            problem.start, rng.choice([problem.days - sign, problem.days + sign, -problem.days])
+        )
+
+
+def weekday(day: date, offset: int = 0) -> str:
+    """The weekday's name, so many days after ``day``."""
+    return WEEKDAYS[(day + timedelta(days=offset)).weekday()]
+
+
+def _way(days: int) -> str:
+    plural = "day" if abs(days) == 1 else "days"
+    return f"{abs(days)} {plural} {'forward' if days > 0 else 'back'}"
+
+
+def _running(problem: Sum) -> list[str]:
+    pairs = zip(problem.totals, problem.values[1:], problem.signs[1:], strict=False)
+    return [
+        f"{total} {'+' if sign > 0 else '-'} {value} = {total + sign * value}"
+        for total, value, sign in pairs
+    ]
+
+
+def _added_up(values: list[int]) -> str:
+    if len(values) < 2:
+        return str(values[0]) if values else "none"
+    return f"{' + '.join(map(str, values))} = {sum(values)}"

@@ -1,0 +1,203 @@
+"""The data module: what is cached, what is refused, what is counted."""
+
+import json
+import logging
+
+import pyarrow as pa
+import pytest
+from lightning.pytorch import Trainer
+
+from nt_lightning.data.batch import IGNORE_INDEX
+from nt_lightning.data.mixing import Mixing
+from nt_lightning.data.selections import RandomSelection
+from nt_lightning.errors import UserError
+from nt_lightning.files import cache_dir
+from nt_lightning.traces.modes import MODE_NAMES, ThinkMode, ThinkModes
+from nt_lightning.traces.pool import write_pool
+from tests.tiny import save_tiny_pool, save_tiny_student, tiny_rows, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    return save_tiny_student(tmp_path_factory.mktemp("student"))
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    return save_tiny_pool(tmp_path_factory.mktemp("pool") / "pool")
+
+
+def ready(pool, student, **arguments):
+    options = {"max_tokens": 256, "tokens_per_step": 512, "num_val": 4, **arguments}
+    data = RandomSelection(pool, student, **options)
+    data.trainer = Trainer(accelerator="cpu", logger=False, max_epochs=1, barebones=True)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def test_labels_are_the_response_and_end_with_the_stop_token(pool, student):
+    data = ready(pool, student, mixing=Mixing("difficulty"))
+    tokenizer = data.formatter.tokenizer
+    agree = {row["id"]: row["models_agree"] for row in tiny_rows(64).to_pylist()}
+    seen = []
+    for batch in data.train_dataloader():
+        borders = batch.cu_seqlens.tolist()
+        for index, (start, end) in enumerate(zip(borders, borders[1:], strict=False)):
+            (trace_id,) = data.trace_ids([int(batch.rows[index])]) if len(batch.rows) else (None,)
+            labels = batch.labels[0, start:end]
+            if trace_id is None:
+                assert (labels == IGNORE_INDEX).all()
+                continue
+            seen.append(trace_id)
+            trained = tokenizer.decode(labels[labels != IGNORE_INDEX])
+            masked = tokenizer.decode(batch.input_ids[0, start:end][labels == IGNORE_INDEX])
+            mode = data.modes[MODE_NAMES[int(batch.modes[index])]]
+            number = int(trace_id[4:])
+            answer = f"Answer: {number + number % 7}<|im_end|>"
+            assert masked.endswith(f"{mode.instruction}<|im_end|>\n<|im_start|>assistant\n")
+            assert f"What is {number} + {number % 7}?" in masked
+            assert "What is" not in trained
+            assert (mode.name == "no_think") == agree[trace_id]
+            if agree[trace_id]:
+                assert trained == answer
+            else:
+                assert trained.startswith("<think>\nI add")
+                assert trained.endswith(f".\n</think>\n\n{answer}")
+    assert len(seen) == len(set(seen)) == 60
+
+
+def test_num_words_is_the_mean_of_system2(pool, student):
+    data = ready(pool, student)
+    rows = tiny_rows(64).to_pylist()
+    kept = {row["id"] for row in data.traces("train")}
+    words = [
+        len(row["reasoning"].split()) + len(row["answer"].split())
+        for row in rows
+        if row["id"] in kept
+    ]
+    mean = int(float(f"{sum(words) / len(words):.2g}"))
+    assert data.modes.think.instruction.endswith(f"Use about {mean} words")
+
+
+def test_the_first_example_of_each_mode_is_shown(pool, student, caplog):
+    with caplog.at_level(logging.INFO, "nt_lightning.data.show"):
+        ready(pool, student, mixing=Mixing("difficulty"))
+    shown = [message for message in caplog.messages if message.startswith("first ")]
+    assert [message.split()[1] for message in shown] == list(MODE_NAMES)
+    shown = shown[2]
+    assert "[masked><|im_start|>system" in shown
+    assert "<masked]<think>\nI add" in shown
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"num_val": 5},
+        {"num_traces": 30},
+        {"mixing": Mixing("none")},
+        {"teachers": ["long"]},
+        {"system_prompt": "Be brief."},
+        {"max_tokens": 255},
+        {"on_long": "cut"},
+        {"modes": ThinkModes(no_think=ThinkMode("no_think", "Just answer."))},
+    ],
+)
+def test_the_cache_knows_everything_that_matters(pool, student, change):
+    options = {"max_tokens": 256, "tokens_per_step": 512, "num_val": 4}
+    before = RandomSelection(pool, student, **options).folder
+    assert before == RandomSelection(pool, student, **options).folder
+    assert before != RandomSelection(pool, student, **{**options, **change}).folder
+
+
+def test_another_template_or_pool_is_another_cache(pool, student, tmp_path):
+    options = {"max_tokens": 256, "tokens_per_step": 512}
+    before = RandomSelection(pool, student, **options).folder
+    write_pool(tiny_rows(63), tmp_path / "pool", {})
+    assert RandomSelection(str(tmp_path / "pool"), student, **options).folder != before
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = tokenizer.chat_template.replace("helpful", "kind")
+    tokenizer.save_pretrained(tmp_path / "student")
+    assert RandomSelection(pool, str(tmp_path / "student"), **options).folder != before
+
+
+def test_too_long_is_an_error_by_default(pool, student):
+    with pytest.raises(UserError, match=r"trace sum-\d+ has \d+ tokens .* max_tokens is 80"):
+        ready(pool, student, max_tokens=80)
+
+
+def test_dropped_and_cut_traces_are_counted(pool, student):
+    whole = ready(pool, student, num_val=0)
+    lengths = {row["id"]: row for row in whole.traces("train")}
+    long = [row for row in lengths.values() if row["num_tokens"] > 90]
+    assert 0 < len(long) < 60
+    dropped = ready(pool, student, num_val=0, max_tokens=90, on_long="drop")
+    assert dropped.info["lost"]["train"] == {
+        "traces": len(long),
+        "tokens": sum(row["num_tokens"] - row["num_prompt"] for row in long),
+        "answers": len(long),
+        "ids": [row["id"] for row in long][:10],
+    }
+    cut = ready(pool, student, num_val=0, max_tokens=90, on_long="cut")
+    assert max(cut.traces("train")["num_tokens"]) == 90
+    assert cut.info["lost"]["train"]["traces"] == 0
+    assert cut.info["lost"]["train"]["tokens"] == sum(row["num_tokens"] - 90 for row in long)
+    assert cut.info["lost"]["train"]["answers"] == len(long)
+
+
+def test_a_tokenizer_without_template(pool, tmp_path):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="has no chat template"):
+        ready(pool, str(tmp_path))
+
+
+def test_system2_without_reasoning(student, tmp_path):
+    rows = tiny_rows(10)
+    silent = rows.set_column(3, "reasoning", pa.array([""] * 10))
+    write_pool(silent, tmp_path / "pool", {})
+    with pytest.raises(UserError, match="trace sum-.* has no reasoning, but the mixing"):
+        ready(str(tmp_path / "pool"), student, num_val=0)
+    ready(str(tmp_path / "pool"), student, num_val=0, mixing=Mixing("none"))
+
+
+class TwoRows:
+    """Makes a pool, and counts how often."""
+
+    made = 0
+
+    def fingerprint(self):
+        return "f" * 64
+
+    def make(self):
+        TwoRows.made += 1
+        return tiny_rows(2)
+
+    def lineage(self):
+        return {"made_by": "TwoRows"}
+
+
+def test_a_pool_maker_makes_its_pool_once(student):
+    for seed in (0, 1):
+        ready(TwoRows(), student, num_val=0, seed=seed)
+    assert TwoRows.made == 1
+    manifest = cache_dir() / "pools" / ("f" * 32) / "manifest.json"
+    assert json.loads(manifest.read_text())["lineage"] == {"made_by": "TwoRows"}
+
+
+def test_steps_are_counted_from_the_plan(pool, student):
+    data = ready(pool, student)
+    per_epoch = data.plan(0).num_steps
+    assert per_epoch > 3
+    assert data.trainer.accumulate_grad_batches == 2
+    for options, wanted in [
+        ({"max_epochs": 3}, 3 * per_epoch),
+        ({"max_steps": 3}, 3),
+        ({"max_epochs": 2, "max_steps": 100}, 2 * per_epoch),
+        ({"max_epochs": 2, "limit_train_batches": 4}, 4),
+    ]:
+        data.trainer = Trainer(accelerator="cpu", logger=False, **options)
+        data.trainer.accumulate_grad_batches = 2
+        assert data.num_steps == wanted
