@@ -43,12 +43,13 @@ class Throughput(Callback):
         self._seconds += time.perf_counter() - self._started
         padded = batch.input_ids.numel()
         real = padded if len(batch.rows) else 0
-        labelled = int((batch.labels != IGNORE_INDEX).sum()) if real else 0
-        self._counts += torch.tensor([labelled, real, padded], dtype=torch.float64)
+        labelled = (batch.labels != IGNORE_INDEX).sum()  # stays on the device until it is logged
+        self._counts = self._counts.to(labelled.device)
+        self._counts += torch.stack([labelled, *labelled.new_tensor([real, padded])])
         end_of_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if not end_of_step or trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
-        counts = trainer.strategy.reduce(self._counts.float().to(pl_module.device), reduce_op="sum")
+        counts = trainer.strategy.reduce(self._counts.float(), reduce_op="sum")
         names = ("labelled_tokens_per_s", "tokens_per_s", "padded_tokens_per_s")
         for name, value in zip(names, counts / self._seconds, strict=True):
             shown = name == "tokens_per_s"

@@ -193,7 +193,11 @@ class TraceDataModule(LightningDataModule, ABC):
         self.info = read_info(folder)
         names = ("train", "val") if self.num_val else ("train",)
         self._splits = {name: load_tokenised(folder / f"{name}.arrow") for name in names}
+        if stage in ("validate", "test") and not self.num_val:
+            raise UserError(f"data.num_val is 0; {stage} needs at least 1")
         if stage == "fit":
+            if not self.num_val:
+                self._need_trainer().limit_val_batches = 0
             self._set_accumulation()
             show_examples(self._splits["train"], self.formatter)
 
@@ -206,17 +210,15 @@ class TraceDataModule(LightningDataModule, ABC):
         )
         return self._loader("train", sampler)
 
-    def val_dataloader(self) -> ResumableLoader | list[Any]:
-        """Validation rows, divided like training rows; empty without ``num_val``."""
-        if not self.num_val:
-            return []
+    def val_dataloader(self) -> ResumableLoader:
+        """Validation rows, divided like training rows."""
         trainer = self._need_trainer()
         sampler = PlanSampler(
             lambda _: self._plan("val", 0), trainer.global_rank, trainer.world_size
         )
         return self._loader("val", sampler)
 
-    def test_dataloader(self) -> ResumableLoader | list[Any]:
+    def test_dataloader(self) -> ResumableLoader:
         """The validation rows."""
         return self.val_dataloader()
 

@@ -103,7 +103,7 @@ def generate(
         seed: Seed of the sampling.
         keys: A name per prompt; its sampling depends on (seed, key) alone. The index by default.
         deadline: ``time.monotonic()`` at which generation stops.
-        on_progress: Called with the number of finished responses, at most once per token.
+        on_progress: Called with the number of finished responses, after every token.
 
     Returns:
         Generations in the order of ``prompts``.
@@ -169,15 +169,12 @@ class _Watch(StoppingCriteria):
     """Looks at the clock after every token, and reports how many responses have stopped."""
 
     def __init__(self, plan: _Plan, done: int, device: torch.device) -> None:
-        self.plan, self.done, self.stopped = plan, done, 0
+        self.plan, self.done = plan, done
         self.stop_ids = torch.tensor(plan.stop_ids, device=device)
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
         """True for all rows once the deadline has passed."""
-        stopped = int(torch.isin(input_ids[:, -1], self.stop_ids).sum())
-        if stopped != self.stopped:
-            self.stopped = stopped
-            self.plan.report(self.done + stopped)
+        self.plan.report(self.done + int(torch.isin(input_ids[:, -1], self.stop_ids).sum()))
         deadline = self.plan.deadline
         late = deadline is not None and time.monotonic() >= deadline
         return torch.full((len(input_ids),), late, device=input_ids.device)

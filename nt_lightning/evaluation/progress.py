@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 SHOW_AFTER_S = 3.0
 LOG_EVERY_S = 30.0
+REFRESH_EVERY_S = 0.2
 
 
 @contextmanager
@@ -22,8 +23,8 @@ def progress_bar(
 ) -> Iterator[Callable[[int], None]]:
     """Yield a function to be called with the number of things done.
 
-    On a terminal a bar appears after three seconds and goes away at the end; elsewhere a line is
-    logged every half minute.
+    On a terminal a bar appears after three seconds, below another one that is there, and goes away
+    at the end; elsewhere a line is logged every half minute.
 
     Args:
         description: What is done.
@@ -43,19 +44,20 @@ def progress_bar(
         transient=True,
     )
     task = bar.add_task(description, total=total)
-    began = logged = time.monotonic()
+    began = last = time.monotonic()
 
     def update(done: int) -> None:
-        nonlocal logged
+        nonlocal last
         now = time.monotonic()
         if not console.is_terminal:
-            if now - logged >= LOG_EVERY_S:
-                logged = now
+            if now - last >= LOG_EVERY_S:
+                last = now
                 log.info("%s: %d of %d after %.0f s", description, done, total, now - began)
-            return
-        if now - began >= SHOW_AFTER_S:
+        elif now - began >= SHOW_AFTER_S and now - last >= REFRESH_EVERY_S:
+            last = now
             bar.start()
-        bar.update(task, completed=done)
+            # Lightning's bar, in which this one is nested, does not refresh by itself.
+            bar.update(task, completed=done, refresh=True)
 
     try:
         yield update

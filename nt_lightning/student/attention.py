@@ -111,13 +111,16 @@ def nt_varlen(
     longest = total if max_length_q is None else int(max_length_q)
     if _varlen_kernel_fits(query, dropout, softcap):
         return _torch_varlen(query, key, value, borders, longest, scaling, sliding_window), None
+    dtype = query.dtype
+    if not query.is_cuda:  # torch's half-precision CPU kernel has a backward pass 2.6 x slower
+        query, key, value = query.float(), key.float(), value.float()
     ends = borders.tolist()
     groups = query.shape[1] // key.shape[1]
     parts = []
     for start, end in zip(ends, ends[1:], strict=False):
         segment = (query[:, :, start:end], key[:, :, start:end], value[:, :, start:end])
         parts.append(_one_trace(*segment, groups, scaling, dropout, sliding_window, softcap))
-    return torch.cat(parts, dim=2).transpose(1, 2), None
+    return torch.cat(parts, dim=2).transpose(1, 2).to(dtype), None
 
 
 def register() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -67,6 +68,27 @@ def load_student(
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **asdict(lora)))
     return model.train()
+
+
+def inference_copy(model: Any, dtype: torch.dtype) -> Any:
+    """A model in evaluation mode that shares a model's weights, or holds them in another dtype.
+
+    Buffers keep their precision (rotary frequencies lose positions in bfloat16). Quantised weights
+    are shared as they are.
+
+    Args:
+        model: The model in training.
+        dtype: What float32 weights become; float32 shares them.
+    """
+    weights: dict[int, Any] = {}
+    for parameter in model.parameters():
+        plain = parameter.dtype == torch.float32 and type(parameter) is torch.nn.Parameter
+        if plain and dtype != torch.float32:
+            half = parameter.detach().to(dtype)
+            weights[id(parameter)] = torch.nn.Parameter(half, requires_grad=False)
+        else:
+            weights[id(parameter)] = parameter
+    return copy.deepcopy(model, weights).eval()
 
 
 def _load(

@@ -91,7 +91,7 @@ class _HeadLoss(torch.autograd.Function):
         want_rows, want_weight, want_bias, *_ = ctx.needs_input_grad
         matrix = weight.to(rows.dtype)
         grad_rows = torch.zeros_like(rows) if want_rows else None
-        grad_weight = torch.zeros_like(weight) if want_weight else None
+        grad_weight = None
         grad_bias = torch.zeros_like(bias) if bias is not None and want_bias else None
         losses = torch.empty(len(targets), dtype=torch.float32, device=rows.device)
         with torch.autocast(rows.device.type, enabled=False):
@@ -111,10 +111,12 @@ class _HeadLoss(torch.autograd.Function):
                     continue
                 if grad_rows is not None:
                     torch.mm(grad, matrix, out=grad_rows[part])
-                if grad_weight is not None:
-                    _add_product(grad_weight, grad, rows[part])
+                if want_weight:
+                    grad_weight = _add_product(grad_weight, grad, rows[part], weight.dtype)
                 if grad_bias is not None:
                     grad_bias += grad.sum(0).to(grad_bias.dtype)
+        if want_weight and grad_weight is None:
+            grad_weight = torch.zeros_like(weight)
         ctx.grads = (grad_rows, grad_weight, grad_bias)
         ctx.mark_non_differentiable(losses)
         return losses.sum(), losses
@@ -145,11 +147,15 @@ def _chunk_loss(
         logits = (logits / softcap).tanh_()
         slope = 1 - logits.square() if want_grad else logits
         logits *= softcap
-    log_norm = torch.logsumexp(logits, dim=-1, keepdim=True)
-    loss = (log_norm - logits.gather(1, targets[:, None])).squeeze(1)
+    # In place from here on: a chunk's logits are the largest tensor there is.
+    logits -= logits.amax(dim=-1, keepdim=True)
+    wanted = logits.gather(1, targets[:, None])
+    logits.exp_()
+    norm = logits.sum(dim=-1, keepdim=True)
+    loss = (norm.log() - wanted).squeeze(1)
     if not want_grad:
         return loss, None
-    grad = logits.sub_(log_norm).exp_()
+    grad = logits.div_(norm)
     grad.scatter_add_(1, targets[:, None], grad.new_full((len(targets), 1), -1.0))
     if softcap is not None:
         grad *= slope
@@ -158,9 +164,10 @@ def _chunk_loss(
     return loss, grad.to(rows.dtype)
 
 
-def _add_product(total: Tensor, grad: Tensor, rows: Tensor) -> None:
-    """``total += grad.T @ rows``, accumulated in the total's own precision."""
+def _add_product(total: Tensor | None, grad: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """``total + grad.T @ rows``, accumulated in ``dtype``; the first chunk makes the total."""
+    if total is None:
+        return (grad.T @ rows).to(dtype)
     if total.dtype == grad.dtype:
-        total.addmm_(grad.T, rows)
-    else:
-        total += grad.T @ rows
+        return total.addmm_(grad.T, rows)
+    return total.add_(grad.T @ rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from nt_lightning.evaluation.generation import generate
 from nt_lightning.student import attention
 from nt_lightning.student.checkpoint import align_to_step
 from nt_lightning.student.head import backbone, base_model, head_of, verify_head
-from nt_lightning.student.loading import LoRA, Quantization, load_student
+from nt_lightning.student.loading import LoRA, Quantization, inference_copy, load_student
 from nt_lightning.student.loss import LossSum, next_token_loss
 from nt_lightning.student.meter import GroupedLoss
 from nt_lightning.student.optim import PaperAdamW
@@ -106,7 +106,16 @@ class MaskedSFT(LightningModule):
         self.model = model
 
     def setup(self, stage: str) -> None:
-        """Meters for the losses of this data's teachers."""
+        """Meters for the losses of this data's teachers.
+
+        Raises:
+            UserError: Training without float32 master weights.
+        """
+        if stage == "fit" and str(self.trainer.precision) in ("bf16-true", "16-true"):
+            raise UserError(
+                f"trainer.precision is {self.trainer.precision!r}: updates would be rounded away "
+                "without float32 master weights; allowed: bf16-mixed, 16-mixed, 32-true"
+            )
         teachers = getattr(self.trainer, "datamodule", None)
         names = teachers.teacher_names if teachers is not None else []
         self.train_loss, self.val_loss = GroupedLoss(names), GroupedLoss(names)
@@ -219,9 +228,8 @@ class MaskedSFT(LightningModule):
         """Begin this rank's file of responses."""
         mode = self.trainer.datamodule.modes[self.responses.mode]  # type: ignore[attr-defined]
         self._response_mode = mode
-        self._response_file = ResponseFile(
-            Path(self.trainer.default_root_dir), self.trainer.global_rank
-        )
+        folder = self.trainer.strategy.broadcast(self.trainer.default_root_dir)
+        self._response_file = ResponseFile(Path(folder), self.trainer.global_rank)
 
     def predict_step(self, batch: QuestionBatch, batch_idx: int) -> None:
         """Generate and write responses to a batch of questions."""
@@ -252,16 +260,19 @@ class MaskedSFT(LightningModule):
 
     @contextmanager
     def generating(self) -> Iterator[Any]:
-        """The Hugging Face model, ready for ``generate``: evaluation mode, masked attention."""
-        inner, was_training = base_model(self.model), self.model.training
-        self.model.eval()
-        inner.set_attn_implementation(attention.padded_backend(inner))
-        try:
-            with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-                yield self.model
-        finally:
-            inner.set_attn_implementation(self.attention_backend.name)
-            self.model.train(was_training)
+        """A copy of the model for ``generate``; the one in training is not touched.
+
+        It shares the weights, or holds them in the dtype that training computes in: autocast
+        would cast all of them again for every token.
+        """
+        dtype = torch.float32 if self.quantization else self._compute_dtype()
+        model = inference_copy(self.model, dtype)
+        base_model(model).set_attn_implementation(attention.padded_backend(base_model(model)))
+        context = (
+            self.trainer.precision_plugin.forward_context() if self.quantization else nullcontext()
+        )
+        with torch.no_grad(), context:
+            yield model
 
     # -- checkpoints -----------------------------------------------------------------------------
 

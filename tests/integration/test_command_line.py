@@ -55,6 +55,7 @@ def refused(capsys, *arguments):
         (["--data.num_traces", "1000"], ["num_traces is 1000", "64"]),
         (["--data.max_tokens", "40"], ["max_tokens is 40", "on_long"]),
         (["--trainer.accumulate_grad_batches", "3"], ["accumulate_grad_batches is 3", "plan"]),
+        (["--trainer.precision", "bf16-true"], ["'bf16-true'", "bf16-mixed"]),
         (["--model.quantization", "4bit"], ["model.quantization", "lora"]),
         (
             ["--model.model_name", "no/such"],

@@ -1,4 +1,4 @@
-"""Algebra families: linear equations in one unknown, and complex numbers."""
+"""Linear equations in one unknown."""
 
 from __future__ import annotations
 
@@ -99,22 +99,20 @@ class SimpleEquations(Family[Linear]):
         return f"{problem.variable} = ({moved}) / {number(problem.coefficient)} = {answer}"
 
     def verify(self, problem: Linear) -> Draft:
-        """Think of the equation as a machine and run it backward; check by putting in."""
+        """What happens to the unknown, undone in reverse order; checked by putting it in."""
         name, coefficient, constant, value = problem
-        answer = self.solve(problem)
-        steps, undo = [], []
+        left, answer = value - constant, self.solve(problem)
+        happens, undo = [], []
         if coefficient != 1:
-            steps.append(f"multiplied by {number(coefficient)}")
+            happens.append(f"multiplied by {number(coefficient)}")
+            undo.append(f"{left} / {number(coefficient)} = {answer}")
         if constant:
-            steps.append(f"added to {number(constant)}")
-            undo.append(f"{value} - {number(constant)} = {value - constant}")
-        if coefficient != 1:
-            left = value - constant
-            undo.append(f"{left} / {number(coefficient)} = {left // coefficient}")
+            happens.append(f"{'raised' if constant > 0 else 'lowered'} by {abs(constant)}")
+            undo.insert(0, f"{_moved(problem)} = {left}")
         lines = [
-            f"Put another way: {name} is {' and '.join(steps) or 'left alone'}, giving {value}.",
+            f"Put another way: {name} is {' and '.join(happens) or 'left alone'}, giving {value}.",
             f"Undone in reverse order: {', '.join(undo) or value}.",
-            f"Check: {self._put_in(problem, int(answer))}, as the equation says.",
+            f"Check: {_put_in(problem, int(answer))}, as the equation says.",
         ]
         return draft(lines, answer, "reframing", "self-verification")
 
@@ -128,7 +126,7 @@ class SimpleEquations(Family[Linear]):
     def test(self, problem: Linear, candidate: str) -> Finding:
         """Put the candidate in: the right side must come out."""
         _, coefficient, constant, value = problem
-        text = self._put_in(problem, int(candidate))
+        text = _put_in(problem, int(candidate))
         if coefficient * int(candidate) + constant == value:
             return Finding(f"{text} as wanted", True)
         return Finding(f"{text}, not {value}", False)
@@ -139,37 +137,19 @@ class SimpleEquations(Family[Linear]):
         wrong = (value + constant) // coefficient
         return str(rng.choice([wrong, wrong, int(self.solve(problem)) + rng.choice([-1, 1])]))
 
-    def _put_in(self, problem: Linear, guess: int) -> str:
-        product = problem.coefficient * guess
-        total = product + problem.constant
-        parts = []
-        if problem.coefficient != 1:
-            parts.append(f"{problem.coefficient} * {number(guess)} = {product}")
-        parts.append(f"{product} + {number(problem.constant)} = {total}")
-        return ", ".join(parts)
+
+def _moved(problem: Linear) -> str:
+    """The right side with the constant moved over."""
+    sign = "-" if problem.constant >= 0 else "+"
+    return f"{problem.value} {sign} {abs(problem.constant)}"
 
 
-class Addition(NamedTuple):
-    """``(a + bi) + (c + di)``, or minus."""
-
-    a: int
-    b: int
-    c: int
-    d: int
-    sign: str
-
-    def apply(self, left: int, right: int) -> int:
-        """One part of the result."""
-        return left + right if self.sign == "+" else left - right
-
-
-class ComplexArithmetic(Family[Addition]):
-    """Sums and differences of two complex numbers."""
-
-    name = "complex_arithmetic"
-    domain = "algebra"
-    levels = {
-        "easy": _easy,
-        "medium": {},
-        "hard": {},
-    }
+def _put_in(problem: Linear, guess: int) -> str:
+    """The left side with a number in the unknown's place."""
+    _, coefficient, constant, _ = problem
+    product = coefficient * guess
+    if coefficient == -1:
+        return f"{constant} - {number(guess)} = {constant + product}"
+    parts = [] if coefficient == 1 else [f"{coefficient} * {number(guess)} = {product}"]
+    sign = "+" if constant >= 0 else "-"
+    return ", ".join([*parts, f"{product} {sign} {abs(constant)} = {product + constant}"])
