@@ -127,7 +127,7 @@ def _read(path: Path, teacher: str | None, bad: _BadRows) -> pa.Table | None:
     origin: list[int] = []
     rows = _rows(path, teacher, bad)
     while chunk := list(islice(rows, ROWS_PER_CHUNK)):
-        for place, reason in builder.append([row for _, row in chunk]).items():
+        for place, reason in sorted(builder.append([row for _, row in chunk]).items()):
             bad.add(chunk[place][0], reason)
         origin += [number for number, _ in chunk if number not in bad.reasons]
     if not origin:

@@ -21,6 +21,7 @@ _PLAIN = {pa.string(): {str}, pa.int64(): {int}, pa.bool_(): {bool}}
 _KINDS: dict[type, str] = {str: "text", bool: "true or false", int: "a number", float: "a number"}
 _KINDS |= {list: "a list", dict: "an object"}  # with null, all that JSON has
 _UNSTORABLE = (pa.ArrowException, UnicodeError, OverflowError)
+_DISAGREE = "the objects or lists of an unknown column do not go together: {}"
 _SHOWN = 60
 
 
@@ -37,7 +38,11 @@ class ColumnBuilder:
         self._chunks: list[pa.Table] = []
 
     def append(self, rows: Sequence[Row]) -> dict[int, str]:
-        """Add rows; returns the places in ``rows`` of those left out, and why."""
+        """Add rows; returns the places in ``rows`` of those left out, and why.
+
+        Raises:
+            UserError: The objects or lists of an unknown column differ in their parts.
+        """
         columns = _columns(rows)
         left_out: dict[int, str] = {}
         for name, values in columns.items():
@@ -55,7 +60,10 @@ class ColumnBuilder:
                 left_out.setdefault(place, f"column {name!r}: {problem}")
         kept = [row for place, row in enumerate(rows) if place not in left_out]
         if kept:
-            self._chunks.append(_table(_columns(kept)))
+            try:
+                self._chunks.append(_table(_columns(kept)))
+            except _UNSTORABLE as error:
+                raise UserError(_DISAGREE.format(error)) from None
         return left_out
 
     def table(self) -> pa.Table:
@@ -67,7 +75,7 @@ class ColumnBuilder:
         try:
             return pa.concat_tables(self._chunks, promote_options="permissive")
         except pa.ArrowException as error:
-            raise UserError(f"the values of a column do not go together: {error}") from None
+            raise UserError(_DISAGREE.format(error)) from None
 
     def _wrong_types(self, name: str, values: list[Any]) -> Iterator[tuple[int, str]]:
         """Places of values of another type; rows are looked at only where some value is."""

@@ -52,7 +52,7 @@ THINK = ThinkMode(
 
 @dataclass(frozen=True)
 class ThinkModes:
-    """The three modes of one training run; saved with its checkpoints and exported with its model."""
+    """The three modes of one run, saved with its checkpoints and exported with its model."""
 
     no_think: ThinkMode = NO_THINK
     adaptive: ThinkMode = ADAPTIVE
@@ -83,13 +83,16 @@ class ThinkModes:
         Raises:
             UserError: A mode or one of its fields is missing.
         """
+        fields = ("name", "instruction", "prefix")
         try:
-            fields = ("name", "instruction", "prefix")
             modes = [
                 ThinkMode(**{key: str(values[name][key]) for key in fields}) for name in MODE_NAMES
             ]
         except KeyError as missing:
-            raise UserError(f"think modes without {missing}; needed: {MODE_NAMES}") from None
+            raise UserError(
+                f"think modes without {missing}; needed: {', '.join(MODE_NAMES)}, each with "
+                f"{', '.join(fields)}"
+            ) from None
         return cls(*modes)
 
     def save(self, path: Path) -> None:
@@ -98,8 +101,16 @@ class ThinkModes:
 
     @classmethod
     def load(cls, path: Path) -> ThinkModes:
-        """Read modes that ``save`` wrote."""
-        return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        """Read modes that ``save`` wrote.
+
+        Raises:
+            UserError: The file is missing, no JSON, or holds something else.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} holds no think modes: {error}") from None
+        return cls.from_dict(values)
 
 
 def mean_words(texts: Iterable[str]) -> int:

@@ -59,14 +59,17 @@ class BadRow(NamedTuple):
 
 
 def conform(table: pa.Table, where: str) -> pa.Table:
-    """Cast known columns to the record's types and order them first.
+    """Give known columns the record's types and order them first.
+
+    Nothing changes its meaning: large strings become strings, whole floats (as pandas has them
+    beside nulls) integers, but a number never becomes text.
 
     Args:
         table: Rows with any columns; unknown ones (scores, say) are kept as they are.
         where: File or data set, for the message.
 
     Raises:
-        UserError: A required column is missing, or a column cannot be cast.
+        UserError: A required column is missing, or a column is of another type.
     """
     for name in REQUIRED:
         if name not in table.column_names:
@@ -77,11 +80,14 @@ def conform(table: pa.Table, where: str) -> pa.Table:
     known = [name for name in COLUMNS if name in table.column_names]
     arrays = []
     for name in known:
+        found, wanted = table[name].type, COLUMNS[name].type
+        if not _same_kind(found, wanted):
+            raise UserError(f"{where}: column {name!r} is {found}, not {wanted}")
         try:
-            arrays.append(table[name].cast(COLUMNS[name].type))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            arrays.append(table[name].cast(wanted))
+        except pa.ArrowException as error:
             raise UserError(
-                f"{where}: column {name!r} is {table[name].type}, not {COLUMNS[name].type}: {error}"
+                f"{where}: column {name!r} is {found}, not {wanted}: {error}"
             ) from None
     rest = [name for name in table.column_names if name not in COLUMNS]
     return pa.table([*arrays, *(table[name] for name in rest)], names=[*known, *rest])
@@ -89,8 +95,7 @@ def conform(table: pa.Table, where: str) -> pa.Table:
 
 def bad_rows(table: pa.Table) -> list[BadRow]:
     """Every violation of the record in a conformed table, in row order."""
-    found = sorted(_violations(table), key=lambda bad: bad.row)
-    return found
+    return sorted(_violations(table), key=lambda bad: bad.row)
 
 
 def check(table: pa.Table, where: str) -> pa.Table:
@@ -105,6 +110,21 @@ def check(table: pa.Table, where: str) -> pa.Table:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise UserError(f"{where}: row {first.row}: column {first.column!r}: {first.problem}{more}")
     return table
+
+
+def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    if pa.types.is_null(found) or found == wanted:
+        return True
+    if pa.types.is_string(wanted):
+        return pa.types.is_large_string(found) or pa.types.is_string_view(found)
+    if pa.types.is_integer(wanted):
+        return pa.types.is_integer(found) or pa.types.is_floating(found)
+    if pa.types.is_list(wanted):
+        is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
+        return is_list and _same_kind(found.value_type, wanted.value_type)
+    return False
 
 
 def _violations(table: pa.Table) -> Iterator[BadRow]:

@@ -79,11 +79,11 @@ class Family(ABC, Generic[P]):
         """Another derivation, and a check of its result by an independent way."""
 
     @abstractmethod
-    def candidates(self, problem: P, rng: Random) -> Iterable[str]:
-        """Answers to try, plausible and wrong ones first, the right one last."""
+    def candidates(self, problem: P, rng: Random) -> Iterable[Any]:
+        """What to try: plausible and wrong ones first, the right one last."""
 
     @abstractmethod
-    def test(self, problem: P, candidate: str) -> Finding:
+    def test(self, problem: P, candidate: Any) -> Finding:
         """Try a candidate against the question."""
 
     @abstractmethod
@@ -100,7 +100,7 @@ class Family(ABC, Generic[P]):
             lines.append(f"{opening} {candidate}: {found.text}, so that is {verdict}.")
             if found.holds:
                 used = {"trial-and-error"} | ({"backtracking"} if len(lines) > 1 else set())
-                return Draft(lines, frozenset(used), candidate)
+                return Draft(lines, frozenset(used), str(candidate))
         raise AssertionError(f"{self.name}: no candidate holds for {problem}")
 
     def generate(self, level: str, seed: int) -> Iterator[Entry]:

@@ -1,0 +1,1 @@
+"""Making a pool: the embedded one, teachers, annotators, verification, embeddings."""
