@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from nt_lightning.errors import UserError
-from nt_lightning.evaluation.benchmark import Benchmark
+from nt_lightning.evaluation.benchmark import Benchmark, check_benchmarks
 from nt_lightning.evaluation.evaluate import EvaluationSettings, evaluate
 from nt_lightning.evaluation.results import Result, read_results, set_aside
 from nt_lightning.report.matrix import plot_mode_matrix
@@ -174,19 +173,11 @@ class BenchmarkEvaluation(Callback):
                 raise UserError(f"unknown mode {mode!r}; allowed: {', '.join(MODE_NAMES)}")
             if count > 1:
                 raise UserError(f"mode {mode!r} is given {count} times; allowed: once")
-        if not self.benchmarks:
-            raise UserError("benchmarks is empty; give at least one, or leave the callback out")
-        for name, count in Counter(benchmark.name for benchmark in self.benchmarks).items():
-            if count > 1:
-                raise UserError(f"{count} benchmarks are called {name!r}; their names must differ")
-            if not re.fullmatch(r"[\w.+-]+", name):
-                raise UserError(f"a benchmark is called {name!r}; allowed: letters, digits, _.+-")
         for owner, thing in (("the data module", _datamodule(trainer)), ("the model", pl_module)):
             for attribute in _NEEDED[owner]:
                 if attribute not in dir(thing):
                     raise UserError(f"{owner} ({type(thing).__name__}) has no {attribute!r}")
-        for benchmark in self.benchmarks:
-            _check_problems(benchmark)
+        check_benchmarks(self.benchmarks)
 
     def _evaluate(
         self, trainer: Trainer, pl_module: LightningModule, stage: str
@@ -213,15 +204,6 @@ class BenchmarkEvaluation(Callback):
     def _log_directly(trainer: Trainer, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
-
-
-def _check_problems(benchmark: Benchmark) -> None:
-    ids = Counter(problem.id for problem in benchmark.problems())
-    if not ids:
-        raise UserError(f"benchmark {benchmark.name!r} has no problems")
-    name, count = ids.most_common(1)[0]
-    if count > 1:
-        raise UserError(f"benchmark {benchmark.name!r} has {count} problems with the id {name!r}")
 
 
 def _metrics(result: Result) -> dict[str, float]:

@@ -47,7 +47,7 @@ class RunSummary(Callback):
                     lost["traces"],
                     lost["tokens"],
                     lost["answers"],
-                    data.max_tokens,
+                    data.wanted.max_tokens,
                 )
 
 

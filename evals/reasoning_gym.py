@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from importlib.metadata import version as package_version
-from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
@@ -20,9 +19,9 @@ class ReasoningGymHeldOut(Benchmark):
 
     Args:
         num_problems: Problems over all families.
-        families: Families of the embedded pool; ``None`` takes all of them.
-        level: Difficulty, as in the embedded pool.
-        seed: Which of the held-out questions.
+        families: Families of the embedded pool; ``None`` takes its default ones.
+        level: Difficulty, as in the embedded pool: ``easy``, ``medium`` or ``hard``.
+        seed: Which of the held-out questions; whatever it is, none of them is in a pool.
 
     Source: reasoning-gym (arXiv:2505.24760); which questions are held out is our choice.
     """
@@ -43,8 +42,18 @@ class ReasoningGymHeldOut(Benchmark):
         self.seed = seed
 
     def problems(self) -> list[Problem]:
-        """Problems in turn from one family after the other, so that any first n are balanced."""
-        return self._problems
+        """The questions, families taking turns, so that any first n are balanced."""
+        return [
+            Problem(
+                id=asked.id,
+                question=asked.question,
+                reference_answer=asked.reference_answer,
+                kind="exact",
+                domain=asked.domain,
+                metadata={"family": asked.family, "entry": asked.entry},
+            )
+            for asked in self._questions
+        ]
 
     def grade(self, problem: Problem, answer: str) -> bool:
         """The verdict of the family's verifier."""
@@ -53,7 +62,7 @@ class ReasoningGymHeldOut(Benchmark):
         return score(problem.metadata["family"], answer, problem.metadata["entry"])
 
     def baselines(self) -> dict[str, float]:
-        """Accuracy of answering without reading the question."""
+        """Accuracy of a guesser that knows no more than the family."""
         from nt_lightning.pool.embedded import baselines
 
         return baselines(self._questions)
@@ -65,19 +74,3 @@ class ReasoningGymHeldOut(Benchmark):
         return held_out_questions(
             self.families, num_problems=self.num_problems, level=self.level, seed=self.seed
         )
-
-    @cached_property
-    def _problems(self) -> list[Problem]:
-        by_family: dict[str, list[Problem]] = {}
-        for asked in self._questions:
-            problem = Problem(
-                id=asked.id,
-                question=asked.question,
-                reference_answer=asked.reference_answer,
-                kind="exact",
-                domain=asked.domain,
-                metadata={"family": asked.family, "entry": asked.entry},
-            )
-            by_family.setdefault(asked.family, []).append(problem)
-        rounds = chain.from_iterable(zip_longest(*by_family.values()))
-        return [problem for problem in rounds if problem is not None]

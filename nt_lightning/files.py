@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from nt_lightning.errors import UserError
 
 
 def cache_dir() -> Path:
@@ -58,22 +61,44 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path``; on success it takes the place of ``path``."""
+    """Yield an empty folder beside ``path``; on success it takes the place of ``path``.
+
+    Raises:
+        UserError: ``path`` is a file.
+    """
+    if path.is_file():
+        raise UserError(f"{path} is a file; a folder is to be written there")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     partial.mkdir()
     try:
         yield partial
-        for file in partial.rglob("*"):
+        for file in [*partial.rglob("*"), partial]:
             fsync_path(file)
-        old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(partial, path)
-        fsync_path(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        _swap(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Rename ``new`` to ``path``; another process may do the same meanwhile, the last one stays."""
+    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    try:
+        while True:
+            with suppress(FileNotFoundError):
+                os.replace(path, old)
+            try:
+                os.replace(new, path)
+                break
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    if old.exists():
+                        os.replace(old, path)
+                    raise
+                shutil.rmtree(old, ignore_errors=True)
+        fsync_path(path.parent)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

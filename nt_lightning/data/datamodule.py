@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +14,21 @@ import pyarrow as pa
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from nt_lightning.data.assemble import Wanted, assemble, cache_folder, open_pool
 from nt_lightning.data.batch import PackedTraces
-from nt_lightning.data.choose import choose, one_per_question
+from nt_lightning.data.choose import one_per_question
 from nt_lightning.data.loader import PlanSampler, ResumableLoader
 from nt_lightning.data.mixing import Mixing
 from nt_lightning.data.plan import EpochPlan, Ints, plan_epoch
-from nt_lightning.data.prepare import (
-    Assigned,
-    OnLong,
-    count_by_mode,
-    load_tokenised,
-    num_words,
-    read_info,
-    tokenise,
-)
+from nt_lightning.data.prepare import OnLong, load_tokenised, read_info
 from nt_lightning.data.questions import question_loader
 from nt_lightning.data.show import show_examples
 from nt_lightning.errors import UserError
-from nt_lightning.files import cache_dir, digest, replacing_folder, sha256_file
+from nt_lightning.files import replacing_folder, write_json
 from nt_lightning.models import load_tokenizer
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
-from nt_lightning.traces.pool import Pool, PoolMaker, write_pool
+from nt_lightning.traces.pool import PoolMaker
 
 log = logging.getLogger(__name__)
 QUESTIONS_AT_A_TIME = 64
@@ -92,26 +82,25 @@ class TraceDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        if max_tokens < 2:
-            raise UserError(f"data.max_tokens is {max_tokens}; allowed: 2 and more")
+        self.wanted = Wanted(
+            num_traces,
+            num_val,
+            mixing,
+            modes,
+            tuple(teachers) if teachers is not None else None,
+            max_tokens,
+            on_long,
+            seed,
+        )
         if tokens_per_step < max_tokens:
             raise UserError(
                 f"data.tokens_per_step is {tokens_per_step}; allowed: max_tokens ({max_tokens}) "
                 "and more"
             )
-        if on_long not in ("error", "drop", "cut"):
-            raise UserError(f"data.on_long is {on_long!r}; allowed: error, drop, cut")
         self.pool_source = pool
         self.model_name = model_name
-        self.num_traces, self.num_val = num_traces, num_val
-        self.mixing = mixing
-        self.unfilled_modes = modes
-        self.teachers = teachers
-        self.max_tokens = max_tokens
         self.bins_per_step = round(tokens_per_step / max_tokens)
-        self.on_long = on_long
         self.system_prompt = system_prompt
-        self.seed = seed
         self.num_workers = num_workers
         self.info: dict[str, Any] = {}
         self._formatter: PromptFormatter | None = None
@@ -181,22 +170,23 @@ class TraceDataModule(LightningDataModule, ABC):
         folder = self.folder
         if (folder / "info.json").is_file():
             return
-        pool = self._pool()
+        pool = open_pool(self.pool_source)
         with replacing_folder(folder) as partial:
-            info = self._prepare(pool, partial)
-            text = json.dumps(info, indent=2, ensure_ascii=False)
-            (partial / "info.json").write_text(text + "\n", encoding="utf-8")
+            info = assemble(
+                pool, self.wanted, self.select, self.selection_columns, self.formatter, partial
+            )
+            write_json(partial / "info.json", info)
 
     def setup(self, stage: str) -> None:
         """Open the tokenised traces and set the gradient accumulation that the plan needs."""
         folder = self.folder
         self.info = read_info(folder)
-        names = ("train", "val") if self.num_val else ("train",)
+        names = ("train", "val") if self.wanted.num_val else ("train",)
         self._splits = {name: load_tokenised(folder / f"{name}.arrow") for name in names}
-        if stage in ("validate", "test") and not self.num_val:
+        if stage in ("validate", "test") and not self.wanted.num_val:
             raise UserError(f"data.num_val is 0; {stage} needs at least 1")
         if stage == "fit":
-            if not self.num_val:
+            if not self.wanted.num_val:
                 self._need_trainer().limit_val_batches = 0
             self._set_accumulation()
             show_examples(self._splits["train"], self.formatter)
@@ -225,8 +215,8 @@ class TraceDataModule(LightningDataModule, ABC):
     def predict_dataloader(self) -> DataLoader[tuple[str, str]]:
         """Every question of the pool once, in order, a share for this rank."""
         trainer = self._need_trainer()
-        pool = self._pool()
-        rows = one_per_question(pool.read(["question", "teacher"]), self.teachers)
+        pool = open_pool(self.pool_source)
+        rows = one_per_question(pool.read(["question", "teacher"]), self.wanted.teachers)
         table = pool.read(["id", "question"]).take(pa.array(rows))
         return question_loader(
             table["id"].to_pylist(),
@@ -241,73 +231,12 @@ class TraceDataModule(LightningDataModule, ABC):
     @property
     def folder(self) -> Path:
         """Cache folder of the tokenised traces, named by everything that they depend on."""
-        source = self.pool_source
-        key = digest(
-            {
-                "code": _code_digest(),
-                "pool": source.fingerprint()
-                if isinstance(source, PoolMaker)
-                else Pool(source).digest,
-                "selection": [type(self).__qualname__, self.selection_key()],
-                "sizes": [self.num_traces, self.num_val, self.max_tokens, self.on_long],
-                "mixing": asdict(self.mixing),
-                "modes": self.unfilled_modes.to_dict(),
-                "teachers": self.teachers,
-                "seed": self.seed,
-                "formatter": self.formatter.fingerprint(),
-            }
-        )
-        return cache_dir() / "data" / key[:32]
+        selection = [type(self).__qualname__, self.selection_key()]
+        return cache_folder(self.pool_source, self.wanted, selection, self.formatter)
 
     def selection_key(self) -> dict[str, Any]:
         """Arguments of the subclass that change what is selected, for the cache key."""
         return {}
-
-    def _pool(self) -> Pool:
-        source = self.pool_source
-        if not isinstance(source, PoolMaker):
-            return Pool(source)
-        folder = cache_dir() / "pools" / source.fingerprint()[:32]
-        if folder.is_dir():
-            return Pool(folder)
-        log.info("making the pool with %s", type(source).__name__)
-        return write_pool(source.make(), folder, source.lineage())
-
-    def _prepare(self, pool: Pool, folder: Path) -> dict[str, Any]:
-        rows = one_per_question(pool.read(["question", "teacher"]), self.teachers)
-        wanted = dict.fromkeys(["id", *self.selection_columns, *self.mixing.columns])
-        candidates = pool.read(list(wanted)).take(pa.array(rows))
-        chosen = choose(
-            candidates,
-            self.select,
-            num_traces=self.num_traces,
-            num_val=self.num_val,
-            seed=self.seed,
-        )
-        codes = self.mixing.mode_codes(candidates, self.seed)
-        splits = {"train": chosen.train, "val": chosen.val}
-        system2 = rows[chosen.train][codes[chosen.train] > 0]
-        modes = self.unfilled_modes.with_num_words(num_words(pool, system2))
-        losses = {}
-        for name, part in splits.items():
-            if len(part):
-                losses[name] = tokenise(
-                    pool,
-                    Assigned(rows[part], codes[part]),
-                    self.formatter,
-                    modes,
-                    max_tokens=self.max_tokens,
-                    on_long=self.on_long,
-                    path=folder / f"{name}.arrow",
-                )
-        teachers = pool.read(["teacher"])["teacher"].take(pa.array(rows)).unique().to_pylist()
-        return {
-            "pool": {"digest": pool.digest, "num_rows": len(pool), "num_questions": len(rows)},
-            "modes": modes.to_dict(),
-            "teachers": teachers,
-            "examples": {name: count_by_mode(codes[part]) for name, part in splits.items()},
-            "lost": {name: asdict(lost) for name, lost in losses.items()},
-        }
 
     def _plan(self, split: str, epoch: int) -> EpochPlan:
         traces = self._splits[split]
@@ -317,9 +246,9 @@ class TraceDataModule(LightningDataModule, ABC):
         return plan_epoch(
             lengths,
             labels,
-            max_tokens=self.max_tokens,
+            max_tokens=self.wanted.max_tokens,
             bins_per_step=self.bins_per_step,
-            seed=self.seed,
+            seed=self.wanted.seed,
             epoch=epoch,
             shuffle=split == "train",
         )
@@ -351,11 +280,3 @@ class TraceDataModule(LightningDataModule, ABC):
     def _need_trainer(self) -> Any:
         assert self.trainer is not None, "the data module has no trainer yet"
         return self.trainer
-
-
-@cache
-def _code_digest() -> str:
-    """Digest of the code that makes tokenised traces: an edit of it makes older caches stale."""
-    package = Path(__file__).parent.parent
-    files = sorted([*package.glob("data/*.py"), *package.glob("traces/*.py")])
-    return digest([sha256_file(file) for file in files])

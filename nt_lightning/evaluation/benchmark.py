@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from nt_lightning.errors import UserError
 
 AnswerKind = Literal["boxed", "letter", "number", "exact"]
 
@@ -20,7 +24,8 @@ class Problem:
         reference_answer: The gold answer.
         kind: How the answer is taken out of a response (``extraction.extract``).
         domain: Subject, for results by domain; empty without one.
-        metadata: Whatever ``Benchmark.grade`` needs besides.
+        metadata: Whatever ``Benchmark.grade`` needs besides; ``options`` holds the option letters
+            of a ``letter`` problem, A to J by default.
     """
 
     id: str
@@ -60,3 +65,28 @@ class Benchmark(ABC):
     def baselines(self) -> dict[str, float]:
         """Accuracy in [0, 1] that no model is needed for, by name (``chance``, ``majority``)."""
         return {}
+
+
+def check_benchmarks(benchmarks: Sequence[Benchmark]) -> None:
+    """Refuse what would fail, or mix up results, hours later; reads all problems.
+
+    Raises:
+        UserError: No benchmark, a name that is taken or does not suit a file, no problems, or two
+            problems with one id.
+    """
+    if not benchmarks:
+        raise UserError("benchmarks is empty; give at least one")
+    for name, count in Counter(benchmark.name for benchmark in benchmarks).items():
+        if count > 1:
+            raise UserError(f"{count} benchmarks are called {name!r}; their names must differ")
+        if not re.fullmatch(r"[\w.+-]+", name):
+            raise UserError(f"a benchmark is called {name!r}; allowed: letters, digits, _.+-")
+    for benchmark in benchmarks:
+        ids = Counter(problem.id for problem in benchmark.problems())
+        if not ids:
+            raise UserError(f"benchmark {benchmark.name!r} has no problems")
+        twice, count = ids.most_common(1)[0]
+        if count > 1:
+            raise UserError(
+                f"{count} problems of benchmark {benchmark.name!r} have the id {twice!r}"
+            )

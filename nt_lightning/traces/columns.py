@@ -17,7 +17,7 @@ _TYPES: dict[pa.DataType, tuple[str, Callable[[Any], bool]]] = {
     pa.bool_(): ("true or false", lambda value: type(value) is bool),
     pa.list_(pa.string()): ("a list of texts", lambda value: _is_list_of_texts(value)),
 }
-_PLAIN = {pa.string(): {str}, pa.int64(): {int}, pa.bool_(): {bool}}
+_PLAIN: dict[pa.DataType, set[type]] = {pa.string(): {str}, pa.int64(): {int}, pa.bool_(): {bool}}
 _KINDS: dict[type, str] = {str: "text", bool: "true or false", int: "a number", float: "a number"}
 _KINDS |= {list: "a list", dict: "an object"}  # with null, all that JSON has
 _UNSTORABLE = (pa.ArrowException, UnicodeError, OverflowError)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _SENTINEL = "NT-SENTINEL"
 # <think> (DeepSeek-R1's distillates), </think> (DeepSeek-V3.1) or both (Qwen3 without thinking)
 _TEMPLATE_THINK = re.compile(rf"({THINK_OPEN}\s*)?({THINK_CLOSE}\s*)?\Z")
+_TAGS = (THINK_OPEN, THINK_CLOSE)
 
 
 class Example(NamedTuple):
@@ -84,7 +85,7 @@ class PromptFormatter:
     def prompt_text(self, question: str, mode: ThinkMode) -> str:
         """The prompt up to the place where the response begins, without the mode's prefix."""
         text = self._render([{"role": "user", "content": mode.user_text(question)}], prompt=True)
-        return _TEMPLATE_THINK.sub("", text, count=1)
+        return _TEMPLATE_THINK.sub("", text, count=1) if text.rstrip().endswith(_TAGS) else text
 
     def prompt_ids(self, question: str, mode: ThinkMode) -> list[int]:
         """Ids that a response is conditioned on at inference: the prompt and the mode's prefix."""
@@ -130,7 +131,7 @@ class PromptFormatter:
         Truncation, padding and the splitting of special tokens are its state; transformers sets
         them anew in each of its own calls.
         """
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        backend: Any = getattr(self.tokenizer, "backend_tokenizer", None)
         if not hasattr(backend, "encode_batch_fast"):
             return None
         backend.no_truncation()
@@ -182,11 +183,12 @@ def _prefix_and_body(example: Example) -> tuple[str, str]:
     prefix = example.mode.prefix
     if not prefix:
         prefix = THINK_OPEN if example.reasoning is not None else ""
-    elif example.reasoning is None:
+    elif example.reasoning is None and (THINK_OPEN not in prefix or THINK_CLOSE in prefix):
         return prefix, response
     if not response.startswith(prefix):
+        what = "without reasoning" if example.reasoning is None else "with reasoning"
         raise UserError(
-            f"think mode {example.mode.name!r} has the prefix {prefix!r}, but a response with "
-            f"reasoning begins with {THINK_OPEN!r} and a newline"
+            f"think mode {example.mode.name!r} has the prefix {prefix!r}; no response {what} "
+            f"begins so: it begins with {response[:20]!r}"
         )
     return prefix, response.removeprefix(prefix)

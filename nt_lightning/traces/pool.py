@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from nt_lightning import __version__
 from nt_lightning.errors import UserError
@@ -16,7 +17,7 @@ from nt_lightning.files import digest, replacing_folder, sha256_file
 from nt_lightning.traces import record
 
 MANIFEST = "manifest.json"
-ROWS_PER_SHARD = 100_000
+ROWS_PER_SHARD = 50_000  # about a gigabyte of long reasoning in memory
 
 
 @runtime_checkable
@@ -29,7 +30,7 @@ class PoolMaker(Protocol):
     def make(self) -> pa.Table:
         """The rows, the same for the same fingerprint."""
 
-    def lineage(self) -> Mapping[str, Any]:
+    def lineage(self) -> dict[str, Any]:
         """How the rows were made, as plain JSON."""
 
 
@@ -40,7 +41,8 @@ class Pool:
         folder: A folder that ``write_pool`` made.
 
     Raises:
-        UserError: The folder is no pool, has another schema version, or a shard is damaged.
+        UserError: The folder is no pool, has another schema version, or a byte of the manifest or
+            of a shard is not what was written.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -48,12 +50,7 @@ class Pool:
         path = self.folder / MANIFEST
         if not path.is_file():
             raise UserError(f"{self.folder} is no pool: it has no {MANIFEST}")
-        self.manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if self.manifest.get("schema_version") != record.SCHEMA_VERSION:
-            raise UserError(
-                f"{path}: schema_version is {self.manifest.get('schema_version')}, "
-                f"this version reads {record.SCHEMA_VERSION}"
-            )
+        self.manifest = _read_manifest(path)
         for shard in self.manifest["shards"]:
             file = self.folder / shard["file"]
             if not file.is_file():
@@ -75,7 +72,12 @@ class Pool:
         return str(self.manifest["digest"])
 
     def shards(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
-        """Each shard's first row number and its rows, one shard in memory at a time."""
+        """Each shard's first row number and its rows, one shard in memory at a time.
+
+        Raises:
+            UserError: A column is not in the pool.
+        """
+        self._require(columns)
         first = 0
         for shard in self.manifest["shards"]:
             yield first, pq.read_table(self.folder / shard["file"], columns=list(columns))
@@ -87,17 +89,20 @@ class Pool:
         Raises:
             UserError: A column is not in the pool.
         """
-        for name in columns or ():
-            if name not in self.column_names:
-                raise UserError(
-                    f"{self.folder}: column {name!r} is missing; it has: "
-                    f"{', '.join(self.column_names)}"
-                )
+        self._require(columns or ())
         files = [self.folder / shard["file"] for shard in self.manifest["shards"]]
         wanted = list(columns) if columns is not None else None
         return pa.concat_tables(
             [pq.read_table(file, columns=wanted, memory_map=True) for file in files]
         )
+
+    def _require(self, columns: Sequence[str]) -> None:
+        for name in columns:
+            if name not in self.column_names:
+                raise UserError(
+                    f"{self.folder}: column {name!r} is missing; it has: "
+                    f"{', '.join(self.column_names)}"
+                )
 
 
 def write_pool(
@@ -122,15 +127,7 @@ def write_pool(
     if table.num_rows == 0:
         raise UserError(f"{folder}: the pool is empty; a pool has at least one trace")
     with replacing_folder(folder) as partial:
-        shards = []
-        count = -(-table.num_rows // rows_per_shard)
-        for index in range(count):
-            name = f"traces-{index:05d}-of-{count:05d}.parquet"
-            part = table.slice(index * rows_per_shard, rows_per_shard)
-            pq.write_table(part, partial / name, compression="zstd")
-            shards.append(
-                {"file": name, "num_rows": part.num_rows, "sha256": sha256_file(partial / name)}
-            )
+        shards = _write_shards(table, partial, rows_per_shard)
         manifest = {
             "schema_version": record.SCHEMA_VERSION,
             "nt_lightning": __version__,
@@ -141,6 +138,43 @@ def write_pool(
             "shards": shards,
             "lineage": dict(lineage),
         }
+        manifest = json.loads(json.dumps(manifest))  # what will be read back
+        manifest["checksum"] = digest(manifest)
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         (partial / MANIFEST).write_text(text, encoding="utf-8")
     return Pool(folder)
+
+
+def _write_shards(table: pa.Table, folder: Path, rows_per_shard: int) -> list[dict[str, Any]]:
+    shards = []
+    count = -(-table.num_rows // rows_per_shard)
+    for index in tqdm(range(count), desc="writing shards", delay=3, disable=None):
+        name = f"traces-{index:05d}-of-{count:05d}.parquet"
+        part = table.slice(index * rows_per_shard, rows_per_shard)
+        try:
+            pq.write_table(part, folder / name, compression="zstd")
+        except pa.ArrowNotImplementedError as error:
+            raise UserError(f"a column cannot be written as Parquet: {error}") from None
+        shards.append(
+            {"file": name, "num_rows": part.num_rows, "sha256": sha256_file(folder / name)}
+        )
+    return shards
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    damaged = f"{path} is damaged: its text is not what was written"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(damaged) from None
+    if not isinstance(manifest, dict):
+        raise UserError(damaged)
+    version = manifest.get("schema_version")
+    if version != record.SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: schema_version is {version}, this version reads {record.SCHEMA_VERSION}"
+        )
+    checksum = manifest.pop("checksum", None)
+    if checksum != digest(manifest):
+        raise UserError(damaged)
+    return manifest

@@ -86,9 +86,7 @@ def conform(table: pa.Table, where: str) -> pa.Table:
         try:
             arrays.append(table[name].cast(wanted))
         except pa.ArrowException as error:
-            raise UserError(
-                f"{where}: column {name!r} is {found}, not {wanted}: {error}"
-            ) from None
+            raise UserError(f"{where}: column {name!r} is {found}, not {wanted}: {error}") from None
     rest = [name for name in table.column_names if name not in COLUMNS]
     return pa.table([*arrays, *(table[name] for name in rest)], names=[*known, *rest])
 

@@ -117,14 +117,13 @@ def run_ours(work: Path, model: str, precision: str, bins: int, steps: int) -> R
     from nt_lightning.student.sft import MaskedSFT
 
     losses: list[float] = []
-    tokens = 0
     meter = Meter()
 
     class Watch(Callback):
-        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
-            nonlocal tokens
-            tokens += args[2].input_ids.numel() if trainer.global_step > WARM_UP else 0
-            if (args[3] + 1) % trainer.accumulate_grad_batches:
+        def on_train_batch_end(
+            self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            if (batch_idx + 1) % trainer.accumulate_grad_batches:
                 return
             losses.append(float(trainer.callback_metrics["train/loss"]))
             if trainer.global_step == WARM_UP:
@@ -165,7 +164,7 @@ def run_trl(
     from nt_lightning.models import model_path
 
     data = data_module(work, student(work, model), bins)
-    data.setup("test")
+    data.setup("predict")  # opens the traces, asks for no trainer
     rows = _packed_rows(data, steps) if packed else _single_rows(data, steps)
     per_step = bins if packed else round(len(rows) / steps)
     losses: list[float] = []

@@ -38,8 +38,8 @@ def count_steps(reasoning: str) -> int:
 def verbosity(num_words: int, shortest: int) -> int:
     """Verbosity 0..10 against the shortest correct trace of the same question.
 
-    Five for twice as many words, ten for four times as many or more: the rule
-    ``round(5 * log2(num_words / shortest))`` is our choice.
+    Five for four times as many words, ten for sixteen times as many or more: the rule
+    ``round(2.5 * log2(num_words / shortest))`` is our choice.
 
     Args:
         num_words: Words of the reasoning.
@@ -50,4 +50,4 @@ def verbosity(num_words: int, shortest: int) -> int:
     """
     if num_words < 1 or shortest < 1:
         raise ValueError(f"word counts are at least 1, not {num_words} and {shortest}")
-    return min(10, max(0, round(5 * math.log2(num_words / shortest))))
+    return min(10, max(0, round(2.5 * math.log2(num_words / shortest))))

@@ -23,7 +23,7 @@ from nt_lightning.pool.embedded.arguments import (
 from nt_lightning.pool.embedded.families import FAMILIES
 from nt_lightning.pool.embedded.family import Draft, Entry
 from nt_lightning.pool.embedded.questions import draw, item_random, shares, take_turns
-from nt_lightning.pool.embedded.scoring import baselines, score
+from nt_lightning.pool.embedded.scoring import guessing, score
 from nt_lightning.pool.embedded.teachers import TEACHERS, WEAK, weak_answer
 from nt_lightning.traces.record import COLUMNS
 
@@ -116,7 +116,7 @@ class EmbeddedPool:
         columns = {name: [row[name] for row in rows] for name in POOL_COLUMNS}
         schema = pa.schema([(name, COLUMNS[name].type) for name in POOL_COLUMNS])
         answers = [(name, entry["answer"]) for name, entries in drawn.items() for entry in entries]
-        guessing = {name: found._asdict() for name, found in baselines(answers).items()}
+        by_guessing = {name: found._asdict() for name, found in guessing(answers).items()}
         lineage = {
             "maker": "EmbeddedPool",
             "about": ABOUT,
@@ -126,9 +126,9 @@ class EmbeddedPool:
             "dropped_traces": dict(dropped),
             "passed_over_draws": {name: dict(counts) for name, counts in passed.items()},
             "disagreement": _disagreement(rows),
-            "baselines": guessing,
+            "baselines": by_guessing,
         }
-        for name, found in guessing.items():
+        for name, found in by_guessing.items():
             logger.info(
                 "embedded pool %s/%s: %d questions, guessing gets %.1f %% (chance) "
                 "or %.1f %% (majority)",

@@ -146,7 +146,9 @@ def held_out_questions(
 def take_turns(drawn: dict[str, list[Entry]]) -> list[tuple[str, int, Entry]]:
     """Family, index and entry, the families taking turns."""
     indexed = [(index, name, entry) for name, es in drawn.items() for index, entry in enumerate(es)]
-    return [(name, index, entry) for index, name, entry in sorted(indexed, key=lambda item: item[0])]
+    return [
+        (name, index, entry) for index, name, entry in sorted(indexed, key=lambda item: item[0])
+    ]
 
 
 def shares(names: Sequence[str], total: int) -> dict[str, int]:

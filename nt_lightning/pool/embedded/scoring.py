@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from nt_lightning.errors import UserError
 from nt_lightning.pool.embedded.families import FAMILIES
@@ -15,8 +15,24 @@ from nt_lightning.pool.embedded.family import Entry
 RIGHT_SCORE = 0.99  # below it reasoning-gym gives partial credit
 
 
-class Baseline(NamedTuple):
-    """Accuracy without reading the question, both in 0..1."""
+class Asked(Protocol):
+    """A question with its family and gold answer, as ``HeldOutQuestion`` is."""
+
+    @property
+    def family(self) -> str:
+        """Name of the family."""
+
+    @property
+    def reference_answer(self) -> str:
+        """Gold answer."""
+
+
+class Guessing(NamedTuple):
+    """Accuracy in 0..1 without reading the question.
+
+    ``chance`` is one over the number of distinct answers, ``majority`` the share of the most
+    frequent one.
+    """
 
     chance: float
     majority: float
@@ -45,20 +61,33 @@ def score(family: str, answer: str, entry: Entry) -> bool:
         return False
 
 
-def baselines(answers: Iterable[tuple[str, str]]) -> dict[str, Baseline]:
+def guessing(answers: Iterable[tuple[str, str]]) -> dict[str, Guessing]:
     """What guessing gets in each family.
 
     Args:
         answers: Family and reference answer of each question.
-
-    Returns:
-        Per family: ``chance``, one over the number of distinct answers; ``majority``, the share of
-        the most frequent one.
     """
     counts: dict[str, Counter[str]] = {}
     for family, answer in answers:
         counts.setdefault(family, Counter())[answer] += 1
     return {
-        family: Baseline(1 / len(found), max(found.values()) / found.total(), found.total())
+        family: Guessing(1 / len(found), max(found.values()) / found.total(), found.total())
         for family, found in counts.items()
+    }
+
+
+def baselines(questions: Iterable[Asked]) -> dict[str, float]:
+    """Accuracy over all questions of a guesser that knows no more than the family.
+
+    Returns:
+        ``chance``: any of the family's answers with the same probability; ``majority``: always
+        the family's most frequent one. Empty without questions.
+    """
+    found = guessing((asked.family, asked.reference_answer) for asked in questions).values()
+    total = sum(one.num_questions for one in found)
+    if not total:
+        return {}
+    return {
+        "chance": sum(one.chance * one.num_questions for one in found) / total,
+        "majority": sum(one.majority * one.num_questions for one in found) / total,
     }

@@ -345,7 +345,7 @@ def test_equal_ids_are_a_mistake(tmp_path: Path, folder: str) -> None:
         def problems(self) -> list[Problem]:
             return super().problems() * 2
 
-    with pytest.raises(UserError, match="has 2 problems with the id '0'"):
+    with pytest.raises(UserError, match="2 problems of benchmark 'sums' have the id '0'"):
         fit(tmp_path, folder, evaluation(benchmarks=[Twins()]))
 
 

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from nt_lightning.evaluation.extraction import NO_ANSWER, extract
+from nt_lightning.evaluation.grading import number_equal
 
-MMLU_PRO = Path(__file__).parents[4] / "shared" / "data" / "mmlu_pro"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
+MMLU_PRO = SHARED / "mmlu_pro"
+MIP = SHARED / "mip_overthinking" / "response" / "gsm8k" / "normal"
+REPLY_KEYS = ("model_answer", "deepseek-reasoner (question)")
 
 CASES: list[tuple[str, str, str | None]] = [
     # -- thinking ---------------------------------------------------------------------------
@@ -188,3 +192,20 @@ def test_agrees_with_recorded_mmlu_pro_predictions() -> None:
             assert extract(text, "letter", options=options).answer == row["pred"], text[-300:]
             checked += 1
     assert checked > 9_000
+
+
+@pytest.mark.skipif(not MIP.is_dir(), reason="../shared/data/mip_overthinking is not here")
+@pytest.mark.parametrize(
+    ("teacher", "share"), [("QwQ", 0.97), ("deepseekR1", 0.95), ("s1.1", 0.95)]
+)
+def test_reads_the_numbers_of_real_reasoning_models(teacher: str, share: float) -> None:
+    """On GSM8K these teachers are right about 96 times in 100; what is misread comes off that."""
+    lines = (SHARED / "gsm8k" / "test.jsonl").read_text(encoding="utf-8").strip().split("\n")
+    gold = {r["question"].strip(): r["answer"].split("#### ")[1] for r in map(json.loads, lines)}
+    rows = json.loads((MIP / teacher / "response.json").read_text(encoding="utf-8"))
+    right = 0
+    for row in rows:
+        response = next(v for k, v in row.items() if k in REPLY_KEYS)
+        answer = extract(response, "number").answer
+        right += answer is not None and number_equal(gold[row["question"].strip()], answer)
+    assert right / len(rows) >= share

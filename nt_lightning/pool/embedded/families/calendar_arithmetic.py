@@ -46,13 +46,17 @@ class CalendarArithmetic(Family[Offset]):
         facts = entry["metadata"]
         return Offset(date.fromisoformat(facts["start_date"]), facts["offset_days"])
 
+    def fits(self, problem: Offset, level: str) -> bool:
+        """At the easy level only forward."""
+        return level != "easy" or problem.days > 0
+
     def operands(self, problem: Offset) -> tuple[Any, ...]:
         """Date and offset."""
         return (problem.start.isoformat(), problem.days)
 
     def size(self, problem: Offset) -> int:
-        """One operation a counted day, one for taking out whole weeks."""
-        return problem.rest + (abs(problem.days) > 7)
+        """One operation a counted day, three for taking out whole weeks."""
+        return problem.rest + (3 if abs(problem.days) > 7 else 0)
 
     def solve(self, problem: Offset) -> str:
         """The last counted weekday."""

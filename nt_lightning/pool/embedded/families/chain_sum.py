@@ -104,9 +104,10 @@ class ChainSum(Family[Sum]):
     def slip(self, problem: Sum, rng: Random) -> str:
         """Takes one sign for the other, drops a carry, or is off by one."""
         total = problem.totals[-1]
-        value, sign = rng.choice(list(zip(problem.values, problem.signs, strict=True))[1:])
-        turned = total - 2 * sign * value
-        return str(rng.choice([turned, turned, total + rng.choice([-10, -1, 1, 10])]))
+        pairs = list(zip(problem.values, problem.signs, strict=True))[1:]
+        turned = [total - 2 * sign * value for value, sign in pairs if value]
+        off = total + rng.choice([-10, -1, 1, 10] if total >= 10 else [-1, 1])
+        return str(rng.choice([*turned, off]))
 
 
 def _running(problem: Sum) -> list[str]:

@@ -28,7 +28,7 @@ class NeedleHaystack(Family[Haystack]):
     name = "needle_haystack"
     domain = "cognition"
     levels = {
-        "easy": {"min_num_statements": 3, "max_num_statements": 5},
+        "easy": {"min_num_statements": 3, "max_num_statements": 4},
         "medium": {"min_num_statements": 8, "max_num_statements": 12},
         "hard": {"min_num_statements": 25, "max_num_statements": 40},
     }

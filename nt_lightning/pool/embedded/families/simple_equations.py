@@ -45,7 +45,7 @@ class SimpleEquations(Family[Linear]):
     }
 
     def parse(self, entry: Entry) -> Linear | None:
-        """The equation as sympy has printed it; None where the unknown has dropped out."""
+        """The equation as sympy has printed it; None where a side is bare."""
         variable = entry["metadata"]["variable"]
         left, value = entry["metadata"]["equation"].split(" = ")
         coefficient = constant = 0
@@ -55,7 +55,8 @@ class SimpleEquations(Family[Linear]):
                 coefficient += factor * int(term[:-1].rstrip("*") or 1)
             else:
                 constant += factor * int(term)
-        return Linear(variable, coefficient, constant, int(value)) if coefficient else None
+        problem = Linear(variable, coefficient, constant, int(value))
+        return problem if coefficient and constant else None
 
     def fits(self, problem: Linear, level: str) -> bool:
         """At the easy level the right side lies within 0..12."""
@@ -74,21 +75,20 @@ class SimpleEquations(Family[Linear]):
         return str((problem.value - problem.constant) // problem.coefficient)
 
     def derive(self, problem: Linear) -> Draft:
-        """Move the constant, compute, divide."""
+        """Move the constant with its sign turned, compute, divide."""
         name, coefficient, constant, value = problem
-        moved = _moved(problem)
-        if coefficient == 1:
-            lines = [f"{name} = {moved}.", f"{moved} = {value - constant}."]
-        elif coefficient == -1:
-            moved = f"{constant} - {number(value)}"
-            lines = [f"{name} = {moved}.", f"{moved} = {constant - value}."]
+        left = value - constant
+        if coefficient == -1:
+            moved, result = f"{constant} - {number(value)}", -left
+            opening = f"{name} and {value} change sides: {name}"
         else:
-            left = value - constant
-            lines = [
-                f"{coefficient} * {name} = {moved}.",
-                f"{moved} = {left}.",
-                f"{left} / {number(coefficient)} = {left // coefficient}.",
-            ]
+            moved, result = _moved(problem), left
+            here, there = ("+", "-") if constant > 0 else ("-", "+")
+            product = name if coefficient == 1 else f"{coefficient} * {name}"
+            opening = f"{here} {abs(constant)} moves over as {there} {abs(constant)}: {product}"
+        lines = [f"{opening} = {moved}.", f"{moved} = {result}."]
+        if abs(coefficient) != 1:
+            lines.append(f"{left} / {number(coefficient)} = {left // coefficient}.")
         return draft(first_then(lines), self.solve(problem), "step-by-step")
 
     def condense(self, problem: Linear) -> str:
@@ -96,22 +96,22 @@ class SimpleEquations(Family[Linear]):
         moved, answer = _moved(problem), self.solve(problem)
         if problem.coefficient == 1:
             return f"{problem.variable} = {moved} = {answer}"
+        if problem.coefficient == -1:
+            return f"{problem.variable} = {problem.constant} - {number(problem.value)} = {answer}"
         return f"{problem.variable} = ({moved}) / {number(problem.coefficient)} = {answer}"
 
     def verify(self, problem: Linear) -> Draft:
         """What happens to the unknown, undone in reverse order; checked by putting it in."""
         name, coefficient, constant, value = problem
         left, answer = value - constant, self.solve(problem)
-        happens, undo = [], []
+        happens = [f"{'raised' if constant > 0 else 'lowered'} by {abs(constant)}"]
+        undo = [f"{_moved(problem)} = {left}"]
         if coefficient != 1:
-            happens.append(f"multiplied by {number(coefficient)}")
+            happens.insert(0, f"multiplied by {number(coefficient)}")
             undo.append(f"{left} / {number(coefficient)} = {answer}")
-        if constant:
-            happens.append(f"{'raised' if constant > 0 else 'lowered'} by {abs(constant)}")
-            undo.insert(0, f"{_moved(problem)} = {left}")
         lines = [
-            f"Put another way: {name} is {' and '.join(happens) or 'left alone'}, giving {value}.",
-            f"Undone in reverse order: {', '.join(undo) or value}.",
+            f"Put another way: {name} is {' and '.join(happens)}, giving {value}.",
+            f"Undone in reverse order: {', '.join(undo)}.",
             f"Check: {_put_in(problem, int(answer))}, as the equation says.",
         ]
         return draft(lines, answer, "reframing", "self-verification")

@@ -1,0 +1,133 @@
+"""From a pool to the tokenised traces of a run: chosen, mixed, rendered, written, noted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from nt_lightning.data.choose import Select, choose, one_per_question
+from nt_lightning.data.mixing import Mixing
+from nt_lightning.data.prepare import Assigned, OnLong, count_by_mode, num_words, tokenise
+from nt_lightning.errors import UserError
+from nt_lightning.files import cache_dir, digest, sha256_file
+from nt_lightning.traces.formatting import PromptFormatter
+from nt_lightning.traces.modes import ThinkModes
+from nt_lightning.traces.pool import Pool, PoolMaker, write_pool
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run wants of its pool; the arguments are ``TraceDataModule``'s."""
+
+    num_traces: int | None
+    num_val: int
+    mixing: Mixing
+    modes: ThinkModes
+    teachers: tuple[str, ...] | None
+    max_tokens: int
+    on_long: OnLong
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 2:
+            raise UserError(f"data.max_tokens is {self.max_tokens}; allowed: 2 and more")
+        if self.on_long not in ("error", "drop", "cut"):
+            raise UserError(f"data.on_long is {self.on_long!r}; allowed: error, drop, cut")
+        if self.num_val < 0:
+            raise UserError(f"data.num_val is {self.num_val}; allowed: 0 and more")
+
+
+def open_pool(source: PoolMaker | str) -> Pool:
+    """The pool of a folder, or the one that a maker makes, once, in the cache."""
+    if not isinstance(source, PoolMaker):
+        return Pool(source)
+    folder = cache_dir() / "pools" / source.fingerprint()[:32]
+    if folder.is_dir():
+        return Pool(folder)
+    log.info("making the pool with %s", type(source).__name__)
+    return write_pool(source.make(), folder, source.lineage())
+
+
+def cache_folder(
+    source: PoolMaker | str, wanted: Wanted, selection: Sequence[Any], formatter: PromptFormatter
+) -> Path:
+    """Folder of the tokenised traces, named by everything that they depend on.
+
+    Args:
+        source: The pool.
+        wanted: What is wanted of it.
+        selection: What the selection depends on, as plain JSON.
+        formatter: Renders and tokenises.
+    """
+    pool = source.fingerprint() if isinstance(source, PoolMaker) else Pool(source).digest
+    key = [_code_digest(), pool, asdict(wanted), list(selection), formatter.fingerprint()]
+    return cache_dir() / "data" / digest(key)[:32]
+
+
+def assemble(
+    pool: Pool,
+    wanted: Wanted,
+    select: Select,
+    selection_columns: Sequence[str],
+    formatter: PromptFormatter,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write ``train.arrow`` and ``val.arrow`` into ``folder``.
+
+    Returns:
+        What a run has to know about them, as plain JSON.
+
+    Raises:
+        UserError: The pool is too small, lacks a column, or holds a trace that is too long.
+    """
+    rows = one_per_question(pool.read(["question", "teacher"]), wanted.teachers)
+    columns = dict.fromkeys(["id", *selection_columns, *wanted.mixing.columns])
+    candidates = pool.read([name for name in columns if name in pool.column_names])
+    candidates = candidates.take(pa.array(rows))
+    chosen = choose(
+        candidates,
+        select,
+        num_traces=wanted.num_traces,
+        num_val=wanted.num_val,
+        seed=wanted.seed,
+    )
+    codes = wanted.mixing.mode_codes(candidates, wanted.seed)
+    system2 = rows[chosen.train][codes[chosen.train] > 0]
+    modes = wanted.modes.with_num_words(num_words(pool, system2))
+    parts = {"train": chosen.train, "val": chosen.val}
+    lost = {
+        name: tokenise(
+            pool,
+            Assigned(rows[part], codes[part]),
+            formatter,
+            modes,
+            max_tokens=wanted.max_tokens,
+            on_long=wanted.on_long,
+            path=folder / f"{name}.arrow",
+        )
+        for name, part in parts.items()
+        if len(part)
+    }
+    return {
+        "pool": {"digest": pool.digest, "num_rows": len(pool), "num_questions": len(rows)},
+        "modes": modes.to_dict(),
+        "teachers": pool.read(["teacher"])["teacher"].take(pa.array(rows)).unique().to_pylist(),
+        "examples": {name: count_by_mode(codes[part]) for name, part in parts.items()},
+        "lost": {name: asdict(losses) for name, losses in lost.items()},
+    }
+
+
+@cache
+def _code_digest() -> str:
+    """Digest of the code that makes tokenised traces: an edit of it makes older caches stale."""
+    package = Path(__file__).parent.parent
+    files = sorted([*package.glob("data/*.py"), *package.glob("traces/*.py")])
+    return digest([sha256_file(file) for file in files])
