@@ -48,12 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(arguments: list[str], *, given: bool) -> int:
     command = arguments[0]
     if command in LIGHT_COMMANDS:
-        from jsonargparse import auto_cli
-
-        module, _, name = LIGHT_COMMANDS[command][0].partition(":")
-        target = getattr(importlib.import_module(module), name)
-        auto_cli(target, args=arguments[1:], prog=f"nt_lightning {command}", as_positional=False)
-        return 0
+        return _run_light(command, arguments[1:])
     if command not in TRAINER_COMMANDS:
         raise UserError(_unknown_command(command))
     gc.disable()  # collections during these imports cost a fifth of the start
@@ -61,6 +56,24 @@ def _dispatch(arguments: list[str], *, given: bool) -> int:
 
     gc.enable()
     return run(arguments if given else None)
+
+
+def _run_light(command: str, arguments: list[str]) -> int:
+    from jsonargparse import ArgumentParser, auto_cli
+
+    from nt_lightning.manners import ShortErrors
+
+    class Parser(ShortErrors, ArgumentParser):
+        pass
+
+    module, _, name = LIGHT_COMMANDS[command][0].partition(":")
+    target = getattr(importlib.import_module(module), name)
+    prog = f"nt_lightning {command}"
+    try:
+        auto_cli(target, arguments, as_positional=False, parser_class=Parser, prog=prog)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    return 0
 
 
 def _unknown_command(command: str) -> str:

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -21,28 +21,22 @@ import nt_lightning.data.selections
 import nt_lightning.student.sft  # noqa: F401  (short class names resolve for what is imported)
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.results import read_results
-from nt_lightning.manners import config_files, one_line, short_error
+from nt_lightning.manners import ShortErrors, one_line
 from nt_lightning.preview import preview
 from nt_lightning.report.matrix import mode_matrix
 from nt_lightning.runs import choose_run_folder, latest_checkpoint
 from nt_lightning.student.checkpoint import AtomicCheckpointIO
 
 log = logging.getLogger(__name__)
-EXIT_USER_ERROR, EXIT_SIGINT, EXIT_SIGTERM = 2, 130, 143
+EXIT_SIGINT, EXIT_SIGTERM = 130, 143
 
 
-class Parser(LightningArgumentParser):
+class Parser(ShortErrors, LightningArgumentParser):
     """Answers a mistake in a few lines that name the key and the nearest right one."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the message without usage and exit 2."""
-        if not self.exit_on_error:  # jsonargparse probes the members of a union this way
-            super().error(message, ex)
-        text = short_error(self.prog, str(message), _known_names(self), config_files())
-        self.exit(EXIT_USER_ERROR, text)
+    def known_names(self) -> list[str]:
+        """Option names, short class names of models, data and callbacks, and their arguments."""
+        return _known_names(self)
 
 
 class PreviewTrainer(Trainer):

@@ -66,6 +66,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: ``path`` is a file.
     """
+    path = Path(os.path.abspath(path))
     if path.is_file():
         raise UserError(f"{path} is a file; a folder is to be written there")
     path.parent.mkdir(parents=True, exist_ok=True)

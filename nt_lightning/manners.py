@@ -7,7 +7,14 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
+if TYPE_CHECKING:  # a mixin: the class beside it is jsonargparse's or Lightning's
+    from jsonargparse import ArgumentParser as _Parser
+else:
+    _Parser = object
+
+EXIT_USER_ERROR = 2
 MAX_LINES = 5
 MAX_WIDTH = 300
 _KEY = re.compile(r'^-? ?Parser key "(?P<key>[^"]+)":? ?(?P<rest>.*)$')
@@ -36,6 +43,28 @@ _NAMES = (
     r"Unable to import '?([\w.]+)",
     r"has no attribute '(\w+)'",
 )
+
+
+class ShortErrors(_Parser):
+    """Mixin for a parser: a mistake is answered in a few lines, and options are written out."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the message without usage and exit 2."""
+        if not self.exit_on_error:  # jsonargparse probes the members of a union this way
+            super().error(message, ex)
+        text = short_error(self.prog, str(message), self.known_names(), config_files())
+        self.exit(EXIT_USER_ERROR, text)
+
+    def known_names(self) -> Iterable[str]:
+        """Names that may have been meant: options and commands of this parser and those below."""
+        names = {action.dest.rsplit(".", 1)[-1] for action in self._actions}
+        for action in self._actions:
+            for name, parser in (getattr(action, "_name_parser_map", None) or {}).items():
+                names |= {name, *parser.known_names()}
+        return names
 
 
 def short_error(prog: str, message: str, known: Iterable[str], files: Sequence[Path]) -> str:

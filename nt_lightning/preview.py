@@ -15,7 +15,8 @@ from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.files import replacing_file
 from nt_lightning.traces.modes import MODE_NAMES
 
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>nt_lightning preview</title>
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<title>nt_lightning preview</title>
 <style>body{{font:15px/1.6 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
 pre{{white-space:pre-wrap;background:#f6f6f4;padding:1rem;border-radius:6px}}
 .m{{color:#888}} .t{{background:#d6efd8;color:#123}} .t:nth-child(even){{background:#bfe4c3}}

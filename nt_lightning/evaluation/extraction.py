@@ -40,6 +40,7 @@ _SECOND_LETTER = re.compile(
 _REASON_BEHIND = re.compile(r"\s+(?:because|since|as|for|which|is|was|and|or|with|in)\b")
 _LETTER_LINE = re.compile(r"[*_(\[]*(?P<letter>[A-Z])[*_)\].:]*")
 _OPTION_LINE = re.compile(r"[*_(\[]*(?P<letter>[A-Z])[*_]*[)\].:]+[*_]*\s+\S")
+_VARIABLE = re.compile(r"[A-Za-z]\s*=\s*")
 _INLINE_MATH = re.compile(r"\$([^$\n]+)\$|\\\((.+?)\\\)")
 _WRAPPED = re.compile(r"(\*\*|`|\"|“|\$)(.+?)(?:\1|”)")
 
@@ -66,7 +67,8 @@ def extract(response: str, kind: AnswerKind, *, options: Sequence[str] | None = 
             just a letter, or a response of one short line that begins with ``B.`` or ``B)``.
             ``number``: the first number behind the last announcement (behind its last ``=``);
             without one, the last number. ``exact``: all that the last announcement announces,
-            without markup, quotes and final period; without one, the last non-empty line.
+            without markup, quotes and final period, and without the variable of ``x = 5``;
+            without one, the last non-empty line.
         options: Letters that are options, for ``letter``; A to J by default.
 
     Returns:
@@ -107,11 +109,21 @@ def _exact(response: str, start: int, anchors: list[Anchor]) -> Extraction:
         wrapped = _WRAPPED.match(response, begin, end) if rule.endswith("_is") else None
         span = trim(response, *wrapped.span(2)) if wrapped else (begin, end)
         if span[0] < span[1]:
-            return _extraction(response, rule, *span)
+            return _extraction(response, rule, *_assigned(response, *span))
     begin, end = trim(response, start, len(response))
     begin = max(begin, response.rfind("\n", begin, end) + 1)
     span = trim(response, begin, end)
-    return _extraction(response, "last_line", *span) if span[0] < span[1] else NO_ANSWER
+    if span[0] == span[1]:
+        return NO_ANSWER
+    return _extraction(response, "last_line", *_assigned(response, *span))
+
+
+def _assigned(response: str, start: int, end: int) -> tuple[int, int]:
+    """The number alone where a span says ``x = 5``."""
+    variable = _VARIABLE.match(response, start, end)
+    if variable and _NUMBER.fullmatch(response, variable.end(), end):
+        return variable.end(), end
+    return start, end
 
 
 def _number(response: str, start: int, anchors: list[Anchor]) -> Extraction:

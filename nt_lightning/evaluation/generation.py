@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessorList,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
+from transformers import GenerationConfig
 
 from nt_lightning.errors import UserError
+from nt_lightning.evaluation.decoding import Decoding, decode_batch
 from nt_lightning.evaluation.outcomes import FinishReason
-from nt_lightning.evaluation.sampling import SeededSampling, uniform_draws
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
 
@@ -44,30 +37,6 @@ class Generation:
     text: str
     num_tokens: int
     finish_reason: FinishReason
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What holds for all batches of one call."""
-
-    stop_ids: list[int]
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    seed: int
-    deadline: float | None
-    report: Callable[[int], None]
-
-    def config(self) -> GenerationConfig:
-        """Greedy search: with a temperature, ``SeededSampling`` in front of it draws."""
-        return GenerationConfig(
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            use_cache=True,
-            eos_token_id=self.stop_ids,
-            pad_token_id=self.stop_ids[0],  # behind the stop token; prompts are masked by position
-        )
 
 
 @torch.no_grad()  # not inference_mode: its tensors could not be trained on later
@@ -115,7 +84,7 @@ def generate(
         return []
     names = [str(index) for index in range(len(prompts))] if keys is None else list(keys)
     eos = formatter.tokenizer.eos_token_id
-    plan = _Plan(
+    decoding = Decoding(
         stop_ids=list(dict.fromkeys([formatter.stop_token_id, *([] if eos is None else [eos])])),
         max_new_tokens=_fitting(model, max(map(len, prompts)), max_new_tokens),
         temperature=temperature,
@@ -130,65 +99,21 @@ def generate(
         for begin in range(0, len(order), batch_size):
             rows = order[begin : begin + batch_size]
             batch = [prompts[row] for row in rows]
-            responses = _generate_batch(model, plan, batch, [names[row] for row in rows], begin)
+            responses = decode_batch(model, decoding, batch, [names[row] for row in rows], begin)
             done |= {
-                row: _finished(formatter, plan, prefix, ids)
+                row: _finished(formatter, decoding, prefix, ids)
                 for row, ids in zip(rows, responses, strict=True)
             }
-            plan.report(len(done))
+            decoding.report(len(done))
     return [done[index] for index in range(len(prompts))]
 
 
-def _generate_batch(
-    model: PreTrainedModel, plan: _Plan, prompts: list[Sequence[int]], keys: list[str], done: int
-) -> list[list[int]]:
-    """New ids per prompt, the first stop token included."""
-    if plan.deadline is not None and time.monotonic() >= plan.deadline:
-        return [[] for _ in prompts]
-    width = max(map(len, prompts))
-    input_ids = torch.full((len(prompts), width), plan.stop_ids[0])
-    attention_mask = torch.zeros_like(input_ids)
-    for row, ids in enumerate(prompts):
-        input_ids[row, width - len(ids) :] = torch.tensor(ids)
-        attention_mask[row, width - len(ids) :] = 1
-    processors = LogitsProcessorList()
-    if plan.temperature > 0:
-        draws = uniform_draws(plan.seed, keys, plan.max_new_tokens).to(model.device)
-        processors.append(SeededSampling(draws, width, plan.temperature, plan.top_p))
-    output: Tensor = model.generate(  # type: ignore[operator]
-        input_ids.to(model.device),
-        attention_mask=attention_mask.to(model.device),
-        generation_config=plan.config(),
-        logits_processor=processors,
-        stopping_criteria=StoppingCriteriaList([_Watch(plan, done, model.device)]),
-    )
-    return [_up_to_stop(ids, plan.stop_ids) for ids in output[:, width:].tolist()]
-
-
-class _Watch(StoppingCriteria):
-    """Looks at the clock after every token, and reports how many responses have stopped."""
-
-    def __init__(self, plan: _Plan, done: int, device: torch.device) -> None:
-        self.plan, self.done = plan, done
-        self.stop_ids = torch.tensor(plan.stop_ids, device=device)
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        """True for all rows once the deadline has passed."""
-        self.plan.report(self.done + int(torch.isin(input_ids[:, -1], self.stop_ids).sum()))
-        deadline = self.plan.deadline
-        late = deadline is not None and time.monotonic() >= deadline
-        return torch.full((len(input_ids),), late, device=input_ids.device)
-
-
-def _up_to_stop(ids: list[int], stop_ids: list[int]) -> list[int]:
-    stop = next((place for place, token in enumerate(ids) if token in stop_ids), None)
-    return ids if stop is None else ids[: stop + 1]
-
-
-def _finished(formatter: PromptFormatter, plan: _Plan, prefix: str, ids: list[int]) -> Generation:
-    reason: FinishReason = "length" if len(ids) >= plan.max_new_tokens else "time"
+def _finished(
+    formatter: PromptFormatter, decoding: Decoding, prefix: str, ids: list[int]
+) -> Generation:
+    reason: FinishReason = "length" if len(ids) >= decoding.max_new_tokens else "time"
     body = ids
-    if ids and ids[-1] in plan.stop_ids:
+    if ids and ids[-1] in decoding.stop_ids:
         reason, body = "stop", ids[:-1]
     return Generation(prefix + _decode(formatter, body), len(ids), reason)
 

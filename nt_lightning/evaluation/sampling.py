@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class SeededSampling(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter_(1, token_B1, 0.0)
 
 
-def uniform_draws(seed: int, keys: list[str], count: int) -> Tensor:
+def uniform_draws(seed: int, keys: Sequence[str], count: int) -> Tensor:
     """Uniform numbers in [0, 1), [len(keys), count], each row from (seed, key) alone."""
     rows = []
     for key in keys:

@@ -1,1 +1,1 @@
-"""The student: loading, attention per trace, the loss on labelled positions, the training module."""
+"""The student: loading, attention per trace, loss on labelled positions, the module."""

@@ -1,7 +1,7 @@
 """Attention per trace: which kernel runs, and the one that runs everywhere.
 
-``nt_varlen`` is registered with transformers. It never builds a T x T mask: on CUDA it calls torch's
-varlen kernel, elsewhere scaled dot-product attention on each trace by itself.
+``nt_varlen`` is registered with transformers. It never builds a T x T mask: on CUDA it calls
+torch's varlen kernel, elsewhere scaled dot-product attention on each trace by itself.
 """
 
 from __future__ import annotations

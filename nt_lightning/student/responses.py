@@ -12,6 +12,7 @@ from nt_lightning.data.questions import QuestionBatch
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.generation import Generation
 from nt_lightning.files import replacing_file
+from nt_lightning.traces.modes import MODE_NAMES
 
 RESPONSES = "responses.jsonl"
 
@@ -35,6 +36,17 @@ class ResponseSettings:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODE_NAMES:
+            raise UserError(
+                f"model.responses.mode is {self.mode!r}; allowed: {', '.join(MODE_NAMES)}"
+            )
+        if self.max_new_tokens < 1 or self.batch_size < 1:
+            raise UserError(
+                f"model.responses.max_new_tokens is {self.max_new_tokens} and batch_size "
+                f"{self.batch_size}; allowed: 1 and more"
+            )
 
 
 class ResponseFile:

@@ -98,18 +98,28 @@ def read_jsonl(
     return table
 
 
-def write_jsonl(table: pa.Table, path: str | Path) -> None:
-    """Write rows as JSONL, one object per line, whole or not at all; nulls are left out."""
+def write_jsonl(rows: pa.Table | Iterable[pa.Table], path: str | Path) -> int:
+    """Write rows as JSONL, one object per line, whole or not at all; returns their number.
+
+    Args:
+        rows: A table, or several one after the other (a pool's shards); nulls are left out.
+        path: The file.
+    """
+    tables = [rows] if isinstance(rows, pa.Table) else rows
+    count = 0
     with (
         replacing_file(Path(path)) as partial,
         partial.open("w", encoding="utf-8") as handle,
-        tqdm(total=table.num_rows, desc="writing", delay=3, disable=None) as bar,
+        tqdm(desc="writing", unit=" rows", delay=3, disable=None) as bar,
     ):
-        for batch in table.to_batches(max_chunksize=1000):
-            for row in batch.to_pylist():
-                full = {key: value for key, value in row.items() if value is not None}
-                handle.write(json.dumps(full, ensure_ascii=False) + "\n")
-            bar.update(batch.num_rows)
+        for table in tables:
+            for batch in table.to_batches(max_chunksize=1000):
+                for row in batch.to_pylist():
+                    full = {key: value for key, value in row.items() if value is not None}
+                    handle.write(json.dumps(full, ensure_ascii=False) + "\n")
+                count += batch.num_rows
+                bar.update(batch.num_rows)
+    return count
 
 
 def adapter_for(row: Row) -> Callable[[Row], Row]:

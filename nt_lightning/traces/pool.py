@@ -71,16 +71,17 @@ class Pool:
         """Hex digest of the shards' digests: the same bytes, the same digest."""
         return str(self.manifest["digest"])
 
-    def shards(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+    def shards(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """Each shard's first row number and its rows, one shard in memory at a time.
 
         Raises:
             UserError: A column is not in the pool.
         """
-        self._require(columns)
+        self._require(columns or ())
+        wanted = list(columns) if columns is not None else None
         first = 0
         for shard in self.manifest["shards"]:
-            yield first, pq.read_table(self.folder / shard["file"], columns=list(columns))
+            yield first, pq.read_table(self.folder / shard["file"], columns=wanted)
             first += shard["num_rows"]
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -120,9 +121,10 @@ def write_pool(
         rows_per_shard: Rows in one Parquet file.
 
     Raises:
-        UserError: No rows, or a row breaks the record.
+        UserError: No rows, a row breaks the record, or ``folder`` holds something else.
     """
     folder = Path(folder)
+    refuse_foreign(folder)
     table = record.check(table, str(folder))
     if table.num_rows == 0:
         raise UserError(f"{folder}: the pool is empty; a pool has at least one trace")
@@ -143,6 +145,12 @@ def write_pool(
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         (partial / MANIFEST).write_text(text, encoding="utf-8")
     return Pool(folder)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise UserError where a pool would replace a folder of something else."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise UserError(f"{folder} is no pool and not empty; it is not replaced")
 
 
 def _write_shards(table: pa.Table, folder: Path, rows_per_shard: int) -> list[dict[str, Any]]:

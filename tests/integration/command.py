@@ -30,7 +30,8 @@ trainer:
     - class_path: callbacks.run_summary.RunSummary
     - class_path: callbacks.throughput.Throughput
     - class_path: lightning.pytorch.callbacks.ModelCheckpoint
-      init_args: {{save_last: true, every_n_train_steps: 2, save_on_exception: true, save_top_k: -1}}
+      init_args: {{save_last: true, every_n_train_steps: 2, save_on_exception: true,
+                   save_top_k: -1}}
 """
 
 

@@ -55,6 +55,7 @@ def refused(capsys, *arguments):
         (["--data.num_traces", "1000"], ["num_traces is 1000", "64"]),
         (["--data.max_tokens", "40"], ["max_tokens is 40", "on_long"]),
         (["--trainer.accumulate_grad_batches", "3"], ["accumulate_grad_batches is 3", "plan"]),
+        (["--model.responses.mode", "deep"], ["'deep'", "no_think, adaptive, think"]),
         (["--trainer.precision", "bf16-true"], ["'bf16-true'", "bf16-mixed"]),
         (["--model.quantization", "4bit"], ["model.quantization", "lora"]),
         (
@@ -105,7 +106,8 @@ def test_help_explains_every_argument():
 
 
 def test_the_bare_command_answers_without_torch():
-    code = "import sys; from nt_lightning.__main__ import main; main([]); print('torch' in sys.modules)"
+    code = "import sys; from nt_lightning.__main__ import main; main([])"
+    code += "; print('torch' in sys.modules)"
     began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "False"

@@ -12,6 +12,7 @@ STRATEGIES: dict[str, re.Pattern[str]] = {
     "shortcut": re.compile(r"\A[^\n]*\Z"),  # a single line
     "decomposition": re.compile(r"^Part 1, |^First the real parts: ", re.MULTILINE),
     "enumeration": re.compile(r"^(?:First |Then |List: )1 [^,\n]+, 2 ", re.MULTILINE),
+    "running-result": re.compile(r"^First (\S+) is last: \1\.$", re.MULTILINE),
     "lookup": re.compile(r"^First look for |^Then .* is a (?:man|woman): ", re.MULTILINE),
     "pattern-finding": re.compile(r"^Next -?\d+ [+*-] ", re.MULTILINE),
     "reframing": re.compile(r"^Put another way: ", re.MULTILINE),

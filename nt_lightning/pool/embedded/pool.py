@@ -106,17 +106,17 @@ class EmbeddedPool:
         return self._made
 
     def _make(self) -> tuple[pa.Table, dict[str, Any]]:
-        drawn, passed = {}, {}
+        drawn: dict[str, list[Entry]] = {}
+        passed: dict[str, dict[str, int]] = {}
         for name, share in shares(self.families, self.num_questions).items():
-            drawn[name], passed[name] = draw(name, share, self.level, self.seed, held_out=False)
+            drawn[name], reasons = draw(name, share, self.level, self.seed, held_out=False)
+            passed[name] = dict(reasons)
         dropped: Counter[str] = Counter()
         rows: list[dict[str, Any]] = []
         for name, index, entry in take_turns(drawn):
             rows += self._answered(name, index, entry, dropped)
         columns = {name: [row[name] for row in rows] for name in POOL_COLUMNS}
         schema = pa.schema([(name, COLUMNS[name].type) for name in POOL_COLUMNS])
-        answers = [(name, entry["answer"]) for name, entries in drawn.items() for entry in entries]
-        by_guessing = {name: found._asdict() for name, found in guessing(answers).items()}
         lineage = {
             "maker": "EmbeddedPool",
             "about": ABOUT,
@@ -124,42 +124,45 @@ class EmbeddedPool:
             "reasoning_gym": version("reasoning-gym"),
             "kept_traces": len(rows),
             "dropped_traces": dict(dropped),
-            "passed_over_draws": {name: dict(counts) for name, counts in passed.items()},
+            "passed_over_draws": passed,
             "disagreement": _disagreement(rows),
-            "baselines": by_guessing,
+            "baselines": self._baselines(drawn),
         }
-        for name, found in by_guessing.items():
+        return pa.table(columns, schema=schema), lineage
+
+    def _baselines(self, drawn: dict[str, list[Entry]]) -> dict[str, dict[str, float]]:
+        """What guessing gets in each family, logged and as plain JSON."""
+        answers = [(name, entry["answer"]) for name, entries in drawn.items() for entry in entries]
+        found = guessing(answers)
+        for name, one in found.items():
             logger.info(
                 "embedded pool %s/%s: %d questions, guessing gets %.1f %% (chance) "
                 "or %.1f %% (majority)",
-                *(name, self.level, found["num_questions"]),
-                *(100 * found["chance"], 100 * found["majority"]),
+                *(name, self.level, one.num_questions, 100 * one.chance, 100 * one.majority),
             )
-        return pa.table(columns, schema=schema), lineage
+        return {name: one._asdict() for name, one in found.items()}
 
     def _answered(
         self, name: str, index: int, entry: Entry, dropped: Counter[str]
     ) -> list[dict[str, Any]]:
         """The rows of one question: the traces that its family's scorer calls right."""
-        question_id = f"{name}-{self.level}-{self.seed}-{index:05d}"
-        problem = FAMILIES[name].parse(entry)
+        family, question_id = FAMILIES[name], f"{name}-{self.level}-{self.seed}-{index:05d}"
+        problem = family.parse(entry)
         drafts: dict[str, Draft] = {}
         for teacher in self.teachers:
-            found = TEACHERS[teacher](
-                FAMILIES[name], problem, item_random(self.seed, question_id, teacher)
-            )
+            rng = item_random(self.seed, question_id, teacher)
+            found = TEACHERS[teacher](family, problem, rng)
             if score(name, found.answer, entry):
                 drafts[teacher] = found
             else:
                 dropped[f"{name}: {teacher} is wrong by the scorer"] += 1
-        second = weak_answer(FAMILIES[name], problem, item_random(self.seed, question_id, WEAK))
-        shortest = min((len(found.reasoning.split()) for found in drafts.values()), default=1)
+        second = weak_answer(family, problem, item_random(self.seed, question_id, WEAK))
         shared = {
             "question": entry["question"],
             "reference_answer": entry["answer"],
             "source": f"reasoning_gym/{name}",
             "finish_reason": "stop",
-            "domain": FAMILIES[name].domain,
+            "domain": family.domain,
             "topic": name,
             # the kept answers are right, so agreeing with them is being right
             "models_agree": score(name, second, entry),
@@ -167,19 +170,31 @@ class EmbeddedPool:
             "second_teacher": WEAK,
             "second_answer": second,
         }
+        shortest = min((_num_words(found) for found in drafts.values()), default=1)
         return [
             {
                 **shared,
                 "id": f"{question_id}/{teacher}",
                 "teacher": teacher,
-                "reasoning": found.reasoning,
-                "answer": f"Answer: {found.answer}",
-                "reasoning_strategies": read_strategies(found.reasoning),
-                "num_steps": count_steps(found.reasoning),
-                "verbosity": verbosity(len(found.reasoning.split()), shortest),
+                **_written(one, shortest),
             }
-            for teacher, found in drafts.items()
+            for teacher, one in drafts.items()
         ]
+
+
+def _num_words(found: Draft) -> int:
+    return len(found.reasoning.split())
+
+
+def _written(found: Draft, shortest: int) -> dict[str, Any]:
+    """The columns that depend on the text."""
+    return {
+        "reasoning": found.reasoning,
+        "answer": f"Answer: {found.answer}",
+        "reasoning_strategies": read_strategies(found.reasoning),
+        "num_steps": count_steps(found.reasoning),
+        "verbosity": verbosity(_num_words(found), shortest),
+    }
 
 
 def _disagreement(rows: list[dict[str, Any]]) -> dict[str, float]:

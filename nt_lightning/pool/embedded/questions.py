@@ -16,7 +16,7 @@ from nt_lightning.pool.embedded.families import FAMILIES
 from nt_lightning.pool.embedded.family import Entry
 
 HELD_OUT_ONE_IN = 5
-MIN_DRAWS, DRAWS_PER_QUESTION = 20_000, 200  # then a family's space counts as exhausted
+PATIENCE = 5_000  # draws in a row without a new question: the family is exhausted; our choice
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,39 @@ def is_held_out(family: str, operands: tuple[Any, ...]) -> bool:
     return int(hashlib.sha256(text.encode()).hexdigest(), 16) % HELD_OUT_ONE_IN == 0
 
 
+class _Taken:
+    """The questions of a draw so far, and how often others were passed over for which reason."""
+
+    def __init__(self, family: str, level: str, held_out: bool, limit: int) -> None:
+        self.family, self.level, self.held_out, self.limit = family, level, held_out, limit
+        self.entries: list[Entry] = []
+        self.passed: Counter[str] = Counter()
+        self._seen: set[Any] = set()
+        self._answers: Counter[str] = Counter()
+
+    def offer(self, entry: Entry) -> bool:
+        """Take an entry, or count why not."""
+        kind, answer = FAMILIES[self.family], entry["answer"]
+        problem = kind.parse(entry)
+        if problem is None or not kind.fits(problem, self.level):
+            return self._pass("out of scope at this level")
+        operands = kind.operands(problem)
+        if is_held_out(self.family, operands) != self.held_out:
+            return self._pass("the other side")
+        if operands in self._seen or entry["question"] in self._seen:
+            return self._pass("drawn already")
+        if self._answers[answer] >= self.limit:
+            return self._pass("answer too frequent")
+        self._seen.update((operands, entry["question"]))
+        self._answers[answer] += 1
+        self.entries.append(entry)
+        return True
+
+    def _pass(self, reason: str) -> bool:
+        self.passed[reason] += 1
+        return False
+
+
 def draw(
     family: str, count: int, level: str, seed: int, held_out: bool
 ) -> tuple[list[Entry], Counter[str]]:
@@ -69,38 +102,21 @@ def draw(
         UserError: The family has fewer questions on that side.
     """
     kind = FAMILIES[family]
-    limit = max(2, int(kind.max_answer_share * count))
-    taken: list[Entry] = []
-    seen: set[Any] = set()
-    answers: Counter[str] = Counter()
-    passed: Counter[str] = Counter()
+    taken = _Taken(family, level, held_out, max(2, int(kind.max_answer_share * count)))
     first = item_random(seed, family, level, held_out).randrange(2**31)
-    draws = max(MIN_DRAWS, DRAWS_PER_QUESTION * count)
-    for _, entry in zip(range(draws), kind.generate(level, first), strict=False):
-        if len(taken) == count:
+    fruitless = 0
+    for entry in kind.generate(level, first):
+        if len(taken.entries) == count or fruitless == PATIENCE:
             break
-        problem = kind.parse(entry)
-        if problem is None or not kind.fits(problem, level):
-            passed["out of scope at this level"] += 1
-            continue
-        operands = kind.operands(problem)
-        if is_held_out(family, operands) != held_out:
-            passed["the other side"] += 1
-        elif operands in seen or entry["question"] in seen:
-            passed["drawn already"] += 1
-        elif answers[entry["answer"]] >= limit:
-            passed["answer too frequent"] += 1
-        else:
-            seen.update((operands, entry["question"]))
-            answers[entry["answer"]] += 1
-            taken.append(entry)
-    if len(taken) < count:
+        fruitless = 0 if taken.offer(entry) else fruitless + 1
+    if len(taken.entries) < count:
         side = "held-out" if held_out else "training"
         raise UserError(
             f"family {family} at level {level}: {count} {side} questions wanted, only "
-            f"{len(taken)} available; ask for fewer questions, more families or a harder level"
+            f"{len(taken.entries)} available; ask for fewer questions, more families or a harder "
+            "level"
         )
-    return taken, passed
+    return taken.entries, taken.passed
 
 
 def held_out_questions(

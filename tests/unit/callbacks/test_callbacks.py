@@ -49,7 +49,7 @@ def test_tokens_are_counted_apart(monkeypatch):
 
 
 def draw():
-    return [float(torch.rand(1)), float(np.random.rand()), random.random()]  # noqa: NPY002
+    return [float(torch.rand(1)), float(np.random.rand()), random.random()]
 
 
 def test_generators_come_back(tmp_path):

@@ -132,6 +132,11 @@ CASES: list[tuple[str, str, str | None]] = [
     ("exact", "The answer is $\\boxed{17}$.", "17"),
     ("exact", "Answer: 'a' and 'b'", "'a' and 'b'"),
     ("exact", "Answer: x...", "x..."),
+    ("exact", "Answer: x = -5", "-5"),
+    ("exact", "So the answer is **f = 9**.", "9"),
+    ("exact", "k = 3/4", "3/4"),
+    ("exact", "Answer: y = 2x + 1", "y = 2x + 1"),
+    ("exact", "Answer: 3.0 + 4.0i", "3.0 + 4.0i"),
     ("exact", "Réponse ? Answer\uff1a 东京", "东京"),
 ]
 

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from nt_lightning.errors import UserError
-from nt_lightning.evaluation import generation
+from nt_lightning.evaluation import decoding, generation
 from nt_lightning.evaluation.generation import generate
 from nt_lightning.evaluation.sampling import SeededSampling, uniform_draws
 from nt_lightning.traces.formatting import PromptFormatter
@@ -201,7 +201,7 @@ def test_deadline_stops_a_batch_and_keeps_what_had_stopped(
     free = generate(model, formatter, prompts, max_new_tokens=40, batch_size=5)
     assert free[1].finish_reason == "stop"
     clock = iter(range(10_000))
-    monkeypatch.setattr(generation.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(decoding.time, "monotonic", lambda: next(clock))
     got = generate(model, formatter, prompts, max_new_tokens=40, batch_size=5, deadline=6.0)
     assert got[1] == free[1]
     late = [g for g, other in zip(got, free, strict=True) if other.num_tokens > 6]

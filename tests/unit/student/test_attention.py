@@ -42,7 +42,7 @@ def test_dispatch(monkeypatch, device, dtype, softcap, capability, packages, nam
 
 def test_one_log_line_says_which_and_why(caplog):
     class Model:
-        class config:  # noqa: N801
+        class config:
             @staticmethod
             def get_text_config():
                 return object()

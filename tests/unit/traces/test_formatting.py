@@ -1,11 +1,11 @@
 """Ids of prompts and responses, written by hand and against each family's template."""
 
 import pytest
-from tests.unit.traces.chat_templates import CHATS, byte_tokenizer
 
 from nt_lightning.errors import UserError
 from nt_lightning.traces.formatting import Example, PromptFormatter, response_text
 from nt_lightning.traces.modes import ADAPTIVE, NO_THINK, THINK, ThinkMode
+from tests.unit.traces.chat_templates import CHATS, byte_tokenizer
 
 BARE = ThinkMode("no_think", "")
 PREFILLED = ThinkMode("think", "", prefix="<think>")

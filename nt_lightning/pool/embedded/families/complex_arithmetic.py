@@ -55,8 +55,8 @@ class ComplexArithmetic(Family[Addition]):
     def parse(self, entry: Entry) -> Addition:
         """The four parts from the metadata."""
         facts = entry["metadata"]
-        parts = (*facts["num1"], *facts["num2"])
-        return Addition(*(int(part) for part in parts), facts["operation"])
+        a, b, c, d = (int(part) for part in (*facts["num1"], *facts["num2"]))
+        return Addition(a, b, c, d, facts["operation"])
 
     def operands(self, problem: Addition) -> tuple[Any, ...]:
         """Both numbers, in ascending order where they are added."""

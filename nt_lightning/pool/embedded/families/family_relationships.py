@@ -36,23 +36,23 @@ class Kinship(NamedTuple):
         return next((pair for pair, children in self.couples if person in children), ())
 
     def chain(self) -> tuple[str, list[str]] | None:
-        """The relation of ``one`` to ``other``, and the facts that lead there."""
+        """The relation of ``one`` to ``other``, and the facts that lead from one to the other."""
         one, other = self.one, self.other
         if any({one, other} == set(pair) for pair, _ in self.couples):
             return "spouse", [f"{one} is married to {other}"]
         if one in self.parents(other):
-            return "parent", [f"{other} is a child of {one}"]
+            return "parent", [f"{one} has the child {other}"]
         if other in self.parents(one):
             return "child", [f"{one} is a child of {other}"]
         if self.parents(one) and self.parents(one) == self.parents(other):
-            return "sibling", [f"{one} and {other} have the same parents"]
+            return "sibling", [f"{one} has the same parents as {other}"]
         for middle in self.parents(other):
+            last = f"{middle} has the child {other}"
             if one in self.parents(middle):
-                facts = [f"{other} is a child of {middle}", f"{middle} is a child of {one}"]
-                return "grandparent", facts
+                return "grandparent", [f"{one} has the child {middle}", last]
             if self.parents(one) and self.parents(one) == self.parents(middle):
-                shared = f"{one} and {middle} have the same parents"
-                return "parent's sibling", [f"{other} is a child of {middle}", shared]
+                shared = f"{one} has the same parents as {middle}"
+                return "parent's sibling", [shared, last]
         return None
 
 

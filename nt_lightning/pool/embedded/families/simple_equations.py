@@ -36,7 +36,7 @@ class SimpleEquations(Family[Linear]):
         "easy": {
             "min_terms": 2,
             "max_terms": 2,
-            "max_value": 12,
+            "max_value": 10,
             "operators": ("+", "-"),
             "operators_weights": [0.5, 0.5],
         },
@@ -59,8 +59,8 @@ class SimpleEquations(Family[Linear]):
         return problem if coefficient and constant else None
 
     def fits(self, problem: Linear, level: str) -> bool:
-        """At the easy level the right side lies within 0..12."""
-        return level != "easy" or 0 <= problem.value <= 12
+        """At the easy level the right side lies within 0..10."""
+        return level != "easy" or 0 <= problem.value <= 10
 
     def operands(self, problem: Linear) -> tuple[Any, ...]:
         """The numbers; the unknown's name does not matter."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -40,10 +41,11 @@ class WordSequenceReversal(Family[Words]):
         return ", ".join(reversed(problem))
 
     def derive(self, problem: Words) -> Draft:
-        """Number the words, then count down."""
-        numbered = [f"{place} {word}" for place, word in enumerate(problem, start=1)]
-        lines = first_then([f"{', '.join(numbered)}.", f"{', '.join(reversed(numbered))}."])
-        return draft(lines, self.solve(problem), "step-by-step", "enumeration")
+        """Go from the last word to the one before it, the list growing."""
+        lines, backward = [f"{problem[-1]} is last: {problem[-1]}."], list(reversed(problem))
+        for count, (after, word) in enumerate(pairwise(backward), start=2):
+            lines.append(f"{word} is before {after}: {', '.join(backward[:count])}.")
+        return draft(first_then(lines), self.solve(problem), "step-by-step", "running-result")
 
     def condense(self, problem: Words) -> str:
         """Both lists in a line."""

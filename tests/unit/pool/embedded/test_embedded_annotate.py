@@ -19,7 +19,10 @@ from nt_lightning.pool.embedded.annotate import (
     [
         ("First 4 + 1 = 5.\nThen 5 - 2 = 3.", ["step-by-step"]),
         ("4 -> 5 -> 3", ["shortcut"]),
-        ("First Friday, 2 days forward.\nThen 1 Saturday, 2 Sunday.", ["step-by-step", "enumeration"]),
+        (
+            "First Friday, 2 days forward.\nThen 1 Saturday, 2 Sunday.",
+            ["step-by-step", "enumeration"],
+        ),
         (
             "Part 1, the added numbers: 4.\nCheck: 4 + 1 = 5, the same.",
             ["decomposition", "self-verification"],
@@ -40,8 +43,8 @@ def test_strategies_are_read(text: str, names: list[str]) -> None:
 
 
 def test_the_words_of_a_question_set_nothing_off() -> None:
-    listed = "First 1 Then, 2 wrong, 3 Try.\nThen 3 Try, 2 wrong, 1 Then."
-    assert read_strategies(listed) == ["step-by-step", "enumeration"]
+    listed = "First Try is last: Try.\nThen wrong is before Try: Try, wrong."
+    assert read_strategies(listed) == ["step-by-step", "running-result"]
     assert read_strategies("the text says:\nGo back and try, Check: wrong") == []
 
 

@@ -48,7 +48,8 @@ def test_every_arithmetic_statement_is_true(drafts: list[tuple[str, Draft]]) -> 
 def test_no_line_is_blank_or_holds_a_tag(drafts: list[tuple[str, Draft]]) -> None:
     for label, found in drafts:
         assert all(line.strip() == line and line for line in found.lines), label
-        assert "\n" not in found.answer and "<" not in found.reasoning, label
+        assert "\n" not in found.answer, label
+        assert "<" not in found.reasoning, label
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -102,7 +103,10 @@ def test_harder_levels_take_more_operations(name: str, drawn: Any) -> None:
 
 def test_a_search_in_which_nothing_holds_is_a_bug() -> None:
     family = FAMILIES["needle_haystack"]
-    entry = {"question": "A runs. B sits. \nWho sits?", "metadata": {"question": "Who sits? Reply only"}}
+    entry = {
+        "question": "A runs. B sits. \nWho sits?",
+        "metadata": {"question": "Who sits? Reply only"},
+    }
     problem = family.parse(entry)
 
     class Hopeless(type(family)):  # type: ignore[misc]

@@ -59,7 +59,9 @@ def test_every_teacher_answers_every_question_in_order(rows: Rows) -> None:
 
 def test_answers_are_extracted_and_right(rows: Rows) -> None:
     for row in rows:
-        answer = extract(f"<think>\n{row['reasoning']}\n</think>\n\n{row['answer']}", "exact").answer
+        answer = extract(
+            f"<think>\n{row['reasoning']}\n</think>\n\n{row['answer']}", "exact"
+        ).answer
         assert answer == row["answer"].removeprefix("Answer: ")
         assert row["correct"]
         gold = row["reference_answer"]

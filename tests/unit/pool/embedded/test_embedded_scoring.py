@@ -62,7 +62,13 @@ def test_guessing_by_family() -> None:
 
 
 def test_baselines_over_all_questions() -> None:
-    questions = [asked("a", "1"), asked("a", "1"), asked("a", "2"), asked("b", "x"), asked("b", "y")]
+    questions = [
+        asked("a", "1"),
+        asked("a", "1"),
+        asked("a", "2"),
+        asked("b", "x"),
+        asked("b", "y"),
+    ]
     # chance: (3 * 1/2 + 2 * 1/2) / 5; majority: (3 * 2/3 + 2 * 1/2) / 5
     assert baselines(questions) == {"chance": pytest.approx(0.5), "majority": pytest.approx(0.6)}
     assert baselines([]) == {}

@@ -38,7 +38,11 @@ PARSED: list[tuple[str, dict[str, Any], Any]] = [
     ),
     ("simple_equations", entry(equation="q + 7 = 12", variable="q"), Linear("q", 1, 7, 12)),
     ("simple_equations", entry(equation="7 - x = 2", variable="x"), Linear("x", -1, 7, 2)),
-    ("simple_equations", entry(equation="56 - 98*e = -1218", variable="e"), Linear("e", -98, 56, -1218)),
+    (
+        "simple_equations",
+        entry(equation="56 - 98*e = -1218", variable="e"),
+        Linear("e", -98, 56, -1218),
+    ),
     ("simple_equations", entry(equation="3*x = 6", variable="x"), None),
     (
         "complex_arithmetic",
@@ -49,33 +53,43 @@ PARSED: list[tuple[str, dict[str, Any], Any]] = [
     ("word_sequence_reversal", entry(words=["the", "law", "The"]), None),
     (
         "needle_haystack",
-        entry("Al likes soup. Bo hates a nap. \nWho hates a nap? Reply only with a name.",
-              question="Who hates a nap? Reply only with a name."),
+        entry(
+            "Al likes soup. Bo hates a nap. \nWho hates a nap? Reply only with a name.",
+            question="Who hates a nap? Reply only with a name.",
+        ),
         Haystack((("Al", "likes soup"), ("Bo", "hates a nap")), "hates a nap"),
     ),
     (
         "needle_haystack",
-        entry("Al likes soup. Bo likes soup. \nWho likes soup? Reply only with a name.",
-              question="Who likes soup? Reply only with a name."),
+        entry(
+            "Al likes soup. Bo likes soup. \nWho likes soup? Reply only with a name.",
+            question="Who likes soup? Reply only with a name.",
+        ),
         None,
     ),
     (
         "aiw",
-        entry("Mary has 3 brothers and she also has 4 sisters. "
-              "How many sisters does Mary's brother have?"),
+        entry(
+            "Mary has 3 brothers and she also has 4 sisters. "
+            "How many sisters does Mary's brother have?"
+        ),
         Circle("Mary", "Mary's brother", 3, 4, "sisters"),
     ),
     (
         "aiw",  # whose brother Bob is, nobody says
-        entry("Mary has 4 sisters and she also has 3 brothers. "
-              "How many sisters does Bob's brother have?"),
+        entry(
+            "Mary has 4 sisters and she also has 3 brothers. "
+            "How many sisters does Bob's brother have?"
+        ),
         None,
     ),
     (
         "aiw",
-        entry("Mary has 3 male friends and she also has 4 female friends. They all are friends "
-              "with each other and have no other friends aside. How many female friends does Bob, "
-              "a male friend of Mary, have?"),
+        entry(
+            "Mary has 3 male friends and she also has 4 female friends. They all are friends "
+            "with each other and have no other friends aside. How many female friends does Bob, "
+            "a male friend of Mary, have?"
+        ),
         Circle("Mary", "Bob", 3, 4, "female friends"),
     ),
     (
@@ -134,11 +148,14 @@ WRITTEN: list[tuple[str, Any, list[str], str, list[str], str]] = [
     (
         "calendar_arithmetic",
         Offset(date(2022, 10, 18), -16),
-        ["First Tuesday, 16 days back.", "Then 2 * 7 = 14, 14 + 2 = 16.", "Then 1 Monday, 2 Sunday."],
+        [
+            "First Tuesday, 16 days back.",
+            "Then 2 * 7 = 14, 14 + 2 = 16.",
+            "Then 1 Monday, 2 Sunday.",
+        ],
         "Tuesday - 2 -> Sunday",
         [
-            "Put another way: 16 days back is 5 days forward, "
-            "as 16 + 5 = 21 days are whole weeks.",
+            "Put another way: 16 days back is 5 days forward, as 16 + 5 = 21 days are whole weeks.",
             "That passes Wednesday, Thursday, Friday, Saturday, Sunday.",
             "Check: from Sunday the 2 days return to the start: Sunday, Monday, Tuesday.",
         ],
@@ -195,7 +212,11 @@ WRITTEN: list[tuple[str, Any, list[str], str, list[str], str]] = [
     (
         "word_sequence_reversal",
         ("a", "law", "Verne"),
-        ["First 1 a, 2 law, 3 Verne.", "Then 3 Verne, 2 law, 1 a."],
+        [
+            "First Verne is last: Verne.",
+            "Then law is before Verne: Verne, law.",
+            "Then a is before law: Verne, law, a.",
+        ],
         "a law Verne -> Verne law a",
         [
             "Put another way: each word goes in front of what is there.",
@@ -232,14 +253,14 @@ WRITTEN: list[tuple[str, Any, list[str], str, list[str], str]] = [
         "family_relationships",
         Kinship(COUPLES, "Ava", "Finn"),
         [
-            "First Finn is a child of Owen.",
-            "Then Owen is a child of Ava.",
+            "First Ava has the child Owen.",
+            "Then Owen has the child Finn.",
             "Then Ava is a woman: grandmother.",
         ],
         "grandparent, woman -> grandmother",
         [
             "Put another way: who is Ava, seen by Finn?",
-            "Finn is a child of Owen and Owen is a child of Ava, which makes a grandparent, "
+            "Ava has the child Owen and Owen has the child Finn, which makes a grandparent, "
             "and for a woman the word is grandmother.",
             "Check: seen by Ava, Finn is a grandson, which fits grandmother.",
         ],
@@ -249,14 +270,14 @@ WRITTEN: list[tuple[str, Any, list[str], str, list[str], str]] = [
         "family_relationships",
         Kinship(COUPLES, "Mia", "Finn"),
         [
-            "First Finn is a child of Owen.",
-            "Then Mia and Owen have the same parents.",
+            "First Mia has the same parents as Owen.",
+            "Then Owen has the child Finn.",
             "Then Mia is a woman: aunt.",
         ],
         "parent's sibling, woman -> aunt",
         [
             "Put another way: who is Mia, seen by Finn?",
-            "Finn is a child of Owen and Mia and Owen have the same parents, which makes a "
+            "Mia has the same parents as Owen and Owen has the child Finn, which makes a "
             "parent's sibling, and for a woman the word is aunt.",
             "Check: seen by Mia, Finn is a nephew, which fits aunt.",
         ],
@@ -353,15 +374,15 @@ TESTED: list[tuple[str, Any, Any, str, Any, str]] = [
         "father",
         "that means a parent and a man, but Ava is a woman",
         "mother",
-        "that means a parent and a woman, and Owen is a child of Ava",
+        "that means a parent and a woman, and Ava has the child Owen",
     ),
     (
         "family_relationships",
         Kinship(COUPLES, "Ava", "Owen"),
         "wife",
-        "that means a spouse and a woman, but Owen is a child of Ava",
+        "that means a spouse and a woman, but Ava has the child Owen",
         "mother",
-        "that means a parent and a woman, and Owen is a child of Ava",
+        "that means a parent and a woman, and Ava has the child Owen",
     ),
     (
         "number_sequence",

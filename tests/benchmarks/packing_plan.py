@@ -1,0 +1,117 @@
+"""python -m tests.benchmarks.packing_plan [--traces 500000]
+
+The plan of one epoch against TRL's best-fit packing: CPU-seconds, memory, how full the bins are.
+
+``trl-global`` packs all traces in one batch, ``trl-shipped`` in batches of 1,000 as ``SFTTrainer``
+does. TRL packs by copying tokens; here its rows are lists of nulls, which have lengths and no bytes,
+so that planning is compared with planning. Balance is the attention's work, the sum of squared
+lengths: of the busiest of 8 ranks over the mean rank, in a step and over the epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+
+from tests.benchmarks.protocol import Meter, Result, alternate, fresh_process, median_of, ratio, report
+
+NAME = "tests.benchmarks.packing_plan"
+CAPACITY = 16_384
+BINS_PER_STEP = 24  # about 400,000 tokens, as in the paper
+RANKS = 8
+SIDES = ("ours", "trl-global", "trl-shipped")
+
+
+def draw_lengths(traces: int) -> np.ndarray:
+    """Trace lengths: lognormal around 1,500 tokens, clipped at the capacity."""
+    rng = np.random.default_rng(0)
+    return np.clip(rng.lognormal(np.log(1_500), 0.9, traces), 16, CAPACITY).astype(np.int64)
+
+
+def run_ours(lengths: np.ndarray) -> Result:
+    """Plan an epoch."""
+    from nt_lightning.data.plan import plan_epoch
+
+    with Meter() as meter:
+        plan = plan_epoch(
+            lengths,
+            lengths - lengths // 4,
+            max_tokens=CAPACITY,
+            bins_per_step=BINS_PER_STEP,
+            seed=0,
+            epoch=0,
+        )
+    assert np.array_equal(np.sort(plan.order), np.arange(len(lengths)))
+    return _result(meter, lengths[plan.order], np.diff(plan.bin_starts))
+
+
+def run_trl(lengths: np.ndarray, batch_size: int) -> Result:
+    """Pack with TRL, then shuffle the bins as the Trainer's sampler does."""
+    import datasets
+    import pyarrow as pa
+    from trl.data_utils import pack_dataset
+
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    rows = pa.ListArray.from_arrays(offsets, pa.nulls(int(offsets[-1])))
+    dataset = datasets.Dataset(pa.table({"input_ids": rows}))
+    datasets.disable_progress_bars()
+    options: dict[str, Any] = {"batch_size": batch_size, "keep_in_memory": True}
+    with Meter() as meter:
+        packed = pack_dataset(dataset, CAPACITY, "bfd", options)
+    bins = packed.with_format(None)["seq_lengths"][:]
+    bins = [bins[index] for index in np.random.default_rng(0).permutation(len(bins))]
+    return _result(meter, np.concatenate(bins), np.array([len(one) for one in bins]))
+
+
+def _result(meter: Meter, ordered: np.ndarray, sizes: np.ndarray) -> Result:
+    """Costs and quality of a plan.
+
+    Args:
+        meter: What planning cost.
+        ordered: Lengths in the order of training.
+        sizes: Traces of each bin.
+    """
+    starts = np.cumsum(sizes) - sizes
+    filled = np.add.reduceat(ordered, starts)
+    assert filled.max() <= CAPACITY
+    work = np.add.reduceat(ordered**2, starts)
+    whole = work[: len(work) // BINS_PER_STEP * BINS_PER_STEP]
+    per_rank = whole.reshape(-1, BINS_PER_STEP // RANKS, RANKS).sum(1)  # [steps, ranks]
+    return meter.result(
+        bins=len(sizes),
+        fill=float(filled.sum() / (len(sizes) * CAPACITY)),
+        step_balance=float((per_rank.max(1) / per_rank.mean(1)).mean()),
+        epoch_balance=float(per_rank.sum(0).max() / per_rank.sum(0).mean()),
+    )
+
+
+def main() -> None:
+    """Measure one side, or compare all."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--traces", type=int, default=500_000)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--side", choices=SIDES, help="measure this side alone, in this process")
+    args = parser.parse_args()
+    if args.side:
+        lengths = draw_lengths(args.traces)
+        batch_size = {"trl-global": args.traces, "trl-shipped": 1_000}.get(args.side)
+        result = run_trl(lengths, batch_size) if batch_size else run_ours(lengths)
+        print(json.dumps(result))
+        return
+    results = alternate(
+        SIDES, lambda side: fresh_process(NAME, side, {"traces": args.traces}), args.pairs
+    )
+    rows: list[tuple[str, object]] = []
+    for side in SIDES:
+        for key in ("cpu_s", "extra_mib", "fill", "step_balance", "epoch_balance"):
+            rows.append((f"{side}, {key}", median_of(results[side], key)))
+        if side != "ours":
+            rows.append((f"{side} / ours, CPU-s", str(ratio(results[side], results["ours"], "cpu_s"))))
+    report("packing_plan", {"traces": args.traces, "pairs": args.pairs}, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Files and folders that are whole or absent."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from nt_lightning import files
+from nt_lightning.errors import UserError
+from nt_lightning.files import (
+    cache_dir,
+    digest,
+    replacing_file,
+    replacing_folder,
+    sha256_file,
+    write_json,
+)
+
+
+class CrashError(Exception):
+    pass
+
+
+def crash_after(write, *args):
+    write(*args)
+    raise CrashError
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_cache_dir(monkeypatch):
+    monkeypatch.setenv("NT_CACHE", "~/one")
+    assert cache_dir() == Path.home() / "one"
+    monkeypatch.delenv("NT_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/two")
+    assert cache_dir() == Path("/two/nt_lightning")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_dir() == Path.home() / ".cache" / "nt_lightning"
+
+
+def test_digests(tmp_path):
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
+    (tmp_path / "empty").touch()
+    assert sha256_file(tmp_path / "empty").startswith("e3b0c44298fc1c14")
+
+
+def test_a_file_is_replaced_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "file"
+    with replacing_file(path) as partial:
+        partial.write_text("one")
+        assert not path.exists()
+    with pytest.raises(CrashError), replacing_file(path) as partial:
+        crash_after(partial.write_text, "two")
+    assert path.read_text() == "one"
+    write_json(path, {"ü": 1})
+    assert path.read_text() == '{\n  "ü": 1\n}\n'
+    assert names(path.parent) == ["file"]
+
+
+def test_a_folder_is_replaced_when_it_is_whole(tmp_path):
+    path = tmp_path / "folder"
+    for content in ("one", "two"):
+        with replacing_folder(path) as partial:
+            (partial / "deep").mkdir()
+            (partial / "deep" / content).write_text(content)
+    assert names(path / "deep") == ["two"]
+    with pytest.raises(CrashError), replacing_folder(path) as partial:
+        crash_after((partial / "three").touch)
+    assert names(path / "deep") == ["two"]
+    assert names(tmp_path) == ["folder"]
+
+
+def test_the_old_folder_returns_when_the_last_rename_fails(tmp_path, monkeypatch):
+    path = tmp_path / "folder"
+    with replacing_folder(path) as partial:
+        (partial / "one").touch()
+    rename = files.os.replace
+
+    def refuse(source, target):
+        if ".partial" in str(source):
+            raise PermissionError(13, "no")
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", refuse)
+        with pytest.raises(PermissionError), replacing_folder(path) as partial:
+            (partial / "two").touch()
+    assert names(path) == ["one"]
+    assert names(tmp_path) == ["folder"]
+
+
+def test_two_at_once_leave_one_whole_folder(tmp_path):
+    path, failed = tmp_path / "folder", []
+
+    def write(number):
+        try:
+            for _ in range(10):
+                with replacing_folder(path) as partial:
+                    for name in ("a", "b"):
+                        (partial / name).write_text(str(number))
+        except OSError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert (path / "a").read_text() == (path / "b").read_text()
+    assert names(tmp_path) == ["folder"]
+
+
+def test_a_file_in_the_folders_place(tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(UserError, match="taken is a file"), replacing_folder(tmp_path / "taken"):
+        pass
