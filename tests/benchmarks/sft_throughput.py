@@ -23,7 +23,15 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.protocol import Meter, Result, alternate, fresh_process, median_of, ratio, report
+from tests.benchmarks.protocol import (
+    Meter,
+    Result,
+    alternate,
+    fresh_process,
+    median_of,
+    ratio,
+    report,
+)
 
 NAME = "tests.benchmarks.sft_throughput"
 SMALL = "llama-31m"
@@ -71,7 +79,9 @@ def make_traces(folder: Path, num_tokens: int) -> None:
     from nt_lightning.traces.modes import ThinkModes
 
     rng = np.random.default_rng(0)
-    lengths = np.clip(rng.lognormal(np.log(MEAN_TOKENS) - 0.18, 0.6, 4 * num_tokens), 32, MAX_TOKENS)
+    lengths = np.clip(
+        rng.lognormal(np.log(MEAN_TOKENS) - 0.18, 0.6, 4 * num_tokens), 32, MAX_TOKENS
+    )
     lengths = lengths[: np.searchsorted(np.cumsum(lengths), num_tokens) + 1].astype(int)
     prompts = (lengths * rng.uniform(0.2, 0.25, len(lengths))).astype(int)
     ids = [(VOCABULARY * rng.random(length) ** 4).astype(np.int32) for length in lengths]

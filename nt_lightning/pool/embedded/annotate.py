@@ -15,6 +15,13 @@ STRATEGIES: dict[str, re.Pattern[str]] = {
     "running-result": re.compile(r"^First (\S+) is last: \1\.$", re.MULTILINE),
     "lookup": re.compile(r"^First look for |^Then .* is a (?:man|woman): ", re.MULTILINE),
     "pattern-finding": re.compile(r"^Next -?\d+ [+*-] ", re.MULTILINE),
+    "calculation": re.compile(r"[\d)] [-+*/] \(?-?\d+\)? = -?\d"),
+    "working-backward": re.compile(
+        r"undone from the end |^Undone in reverse order: |^Check: from the last one, "
+        r"| days? (?:back|forward) from it is | is last: | give the first number back\.$"
+        r"| as in the first number, so that is right\.$",
+        re.MULTILINE,
+    ),
     "reframing": re.compile(r"^Put another way: ", re.MULTILINE),
     "self-verification": re.compile(r"^Check: ", re.MULTILINE),
     "trial-and-error": re.compile(r"^Try .*, so that is (?:right|wrong)\.$", re.MULTILINE),

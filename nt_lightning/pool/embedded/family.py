@@ -44,6 +44,8 @@ class Family(ABC, Generic[P]):
     name: ClassVar[str]
     domain: ClassVar[str]  # reasoning-gym's category
     levels: ClassVar[Mapping[str, Mapping[str, Any]]]  # arguments of the generator
+    condensed: ClassVar[frozenset[str]] = frozenset()  # strategies of `condense`
+    searched: ClassVar[frozenset[str]] = frozenset()  # strategies of every `test`
     max_answer_share: ClassVar[float] = 0.3  # no answer is more frequent; our choice
 
     @abstractmethod
@@ -100,7 +102,7 @@ class Family(ABC, Generic[P]):
             lines.append(f"{opening} {candidate}: {found.text}, so that is {verdict}.")
             if found.holds:
                 used = {"trial-and-error"} | ({"backtracking"} if len(lines) > 1 else set())
-                return Draft(lines, frozenset(used), str(candidate))
+                return Draft(lines, self.searched | used, str(candidate))
         raise AssertionError(f"{self.name}: no candidate holds for {problem}")
 
     def generate(self, level: str, seed: int) -> Iterator[Entry]:

@@ -24,7 +24,7 @@ def step_by_step(family: Family[Any], problem: Any, rng: Random) -> Draft:
 
 def terse(family: Family[Any], problem: Any, rng: Random) -> Draft:
     """A single condensed line."""
-    return draft([family.condense(problem)], family.solve(problem), "shortcut")
+    return draft([family.condense(problem)], family.solve(problem), "shortcut", *family.condensed)
 
 
 def self_verifying(family: Family[Any], problem: Any, rng: Random) -> Draft:

@@ -15,7 +15,7 @@ from nt_lightning.traces.pool import Pool
 
 ROOT = Path(__file__).parents[3]
 ROWS = [
-    {"question": "Q", "response": "<think>one two</think>A [bold]", "domain": "maths", "score": 1.5},
+    {"question": "Q", "response": "<think>one two</think>A [b]", "domain": "maths", "score": 1.5},
     {"question": "Q", "response": "<think>one</think>A b", "domain": None, "correct": True},
     {"question": "P", "response": "<think>one"},
 ]

@@ -39,6 +39,7 @@ class AliceInWonderland(Family[Circle]):
 
     name = "aiw"
     domain = "logic"
+    searched = frozenset({"calculation"})
     levels = {
         "easy": {"max_entities": 9},
         "medium": {"max_entities": 30},
@@ -73,7 +74,7 @@ class AliceInWonderland(Family[Circle]):
         lines = first_then(
             [f"{he} has {she}'s {women} {kin} and {she}.", f"{women} + 1 = {women + 1}."]
         )
-        return draft(lines, self.solve(problem), "step-by-step")
+        return draft(lines, self.solve(problem), "step-by-step", "calculation")
 
     def condense(self, problem: Circle) -> str:
         """The sum alone."""
@@ -88,7 +89,7 @@ class AliceInWonderland(Family[Circle]):
             f"All of them are {kin} of {he}.",
             f"Check: {she} sees the women but herself, {women + 1} - 1 = {women}, as stated.",
         ]
-        return draft(lines, self.solve(problem), "reframing", "self-verification")
+        return draft(lines, self.solve(problem), "calculation", "reframing", "self-verification")
 
     def candidates(self, problem: Circle, rng: Random) -> Iterable[str]:
         """Without her, or one too many; then with her."""

@@ -35,6 +35,7 @@ class CalendarArithmetic(Family[Offset]):
 
     name = "calendar_arithmetic"
     domain = "arithmetic"
+    searched = frozenset({"working-backward"})
     levels = {
         "easy": {"tasks": ["weekday_offset"], "offset_upper_bound": 7},
         "medium": {"tasks": ["weekday_offset"], "offset_upper_bound": 30},
@@ -64,15 +65,16 @@ class CalendarArithmetic(Family[Offset]):
 
     def derive(self, problem: Offset) -> Draft:
         """Count the days with their numbers."""
+        used = {"step-by-step"} | ({"enumeration"} if problem.rest > 1 else set())
         sentences = [f"{weekday(problem.start)}, {_way(problem.days)}."]
         if abs(problem.days) > 7:
+            used.add("calculation")
             weeks, rest = divmod(abs(problem.days), 7)
             sentences.append(
                 f"{weeks} * 7 = {7 * weeks}, {7 * weeks} + {rest} = {7 * weeks + rest}."
             )
         counted = ", ".join(f"{k} {day}" for k, day in enumerate(problem.counted, start=1))
         sentences.append(f"{counted}." if counted else "no day is left to count.")
-        used = {"step-by-step"} | ({"enumeration"} if problem.rest > 1 else set())
         return draft(first_then(sentences), self.solve(problem), *used)
 
     def condense(self, problem: Offset) -> str:
@@ -97,7 +99,7 @@ class CalendarArithmetic(Family[Offset]):
             f"Check: from {days[-1]} the {problem.rest} days return to the start: "
             f"{', '.join([days[-1], *back])}.",
         ]
-        return draft(lines, days[-1], "reframing", "self-verification")
+        return draft(lines, days[-1], "calculation", "reframing", "self-verification")
 
     def candidates(self, problem: Offset, rng: Random) -> Iterable[str]:
         """One or two days too far or too short, then the right day."""

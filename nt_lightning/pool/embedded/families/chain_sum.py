@@ -29,6 +29,7 @@ class ChainSum(Family[Sum]):
 
     name = "chain_sum"
     domain = "arithmetic"
+    searched = frozenset({"calculation", "working-backward"})
     levels = {
         "easy": {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1},
         "medium": {"min_terms": 3, "max_terms": 5, "min_digits": 1, "max_digits": 2},
@@ -60,7 +61,7 @@ class ChainSum(Family[Sum]):
     def derive(self, problem: Sum) -> Draft:
         """Running totals from the left."""
         lines = first_then(f"{text}." for text in _running(problem))
-        return draft(lines, self.solve(problem), "step-by-step")
+        return draft(lines, self.solve(problem), "step-by-step", "calculation")
 
     def condense(self, problem: Sum) -> str:
         """The running totals alone."""
@@ -78,7 +79,7 @@ class ChainSum(Family[Sum]):
             f"Check: {', '.join(_running(problem))}, the same.",
         ]
         answer = str(sum(added) - sum(taken))
-        return draft(lines, answer, "decomposition", "self-verification")
+        return draft(lines, answer, "calculation", "decomposition", "self-verification")
 
     def candidates(self, problem: Sum, rng: Random) -> Iterable[str]:
         """A near miss, then one step nearer each time."""

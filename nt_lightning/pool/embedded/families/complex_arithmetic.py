@@ -37,6 +37,8 @@ class ComplexArithmetic(Family[Addition]):
 
     name = "complex_arithmetic"
     domain = "algebra"
+    condensed = frozenset({"calculation"})
+    searched = frozenset({"calculation", "working-backward"})
     levels = {
         "easy": {
             **{"min_real": 1, "max_real": 5, "min_imag": 1, "max_imag": 5},
@@ -75,7 +77,7 @@ class ComplexArithmetic(Family[Addition]):
         """Real parts, then imaginary parts."""
         real, imaginary = _parts(problem)
         lines = first_then([f"the real parts: {real}.", f"the imaginary parts: {imaginary}."])
-        return draft(lines, self.solve(problem), "step-by-step", "decomposition")
+        return draft(lines, self.solve(problem), "step-by-step", "calculation", "decomposition")
 
     def condense(self, problem: Addition) -> str:
         """Both calculations in a line."""
@@ -94,7 +96,8 @@ class ComplexArithmetic(Family[Addition]):
             f"Part 2, with i: {imaginary}.",
             f"Check: {' and '.join(undone)} give the first number back.",
         ]
-        return draft(lines, self.solve(problem), "decomposition", "self-verification")
+        used = ("calculation", "decomposition", "working-backward", "self-verification")
+        return draft(lines, self.solve(problem), *used)
 
     def candidates(self, problem: Addition, rng: Random) -> Iterable[str]:
         """A miss in one part, perhaps one in the other, then both right."""

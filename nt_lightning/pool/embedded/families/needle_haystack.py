@@ -76,7 +76,9 @@ class NeedleHaystack(Family[Haystack]):
             f"List: {numbered}.",
             f"Check: from the last one, {', '.join(reversed(seen))}, so only one fits.",
         ]
-        used = ["self-verification"] + (["enumeration"] if len(seen) > 1 else [])
+        used = ["working-backward", "self-verification"] + (
+            ["enumeration"] if len(seen) > 1 else []
+        )
         return draft(lines, self.solve(problem), *used)
 
     def candidates(self, problem: Haystack, rng: Random) -> Iterable[str]:

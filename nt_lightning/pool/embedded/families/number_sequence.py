@@ -79,6 +79,8 @@ class NumberSequence(Family[Terms]):
 
     name = "number_sequence"
     domain = "cognition"
+    condensed = frozenset({"calculation"})
+    searched = frozenset({"calculation"})
     levels = {
         "easy": {"max_complexity": 1, "max_terms": 4},
         "medium": {"max_complexity": 1, "max_terms": 6},
@@ -113,7 +115,7 @@ class NumberSequence(Family[Terms]):
         rule = self._rule(problem)
         lines = first_then(f"{text}." for text in rule.shown(problem))
         lines.append(f"Next {rule.show(*problem[-2:])}.")
-        return draft(lines, self.solve(problem), "step-by-step", "pattern-finding")
+        return draft(lines, self.solve(problem), "step-by-step", "calculation", "pattern-finding")
 
     def condense(self, problem: Terms) -> str:
         """The last calculation alone."""
@@ -128,7 +130,7 @@ class NumberSequence(Family[Terms]):
             f"Part 2, the rule is {rule}: {rule.show(*problem[-2:])}.",
             f"Check: {', '.join(rule.shown(problem))}, all as listed.",
         ]
-        return draft(lines, answer, "decomposition", "self-verification")
+        return draft(lines, answer, "calculation", "decomposition", "self-verification")
 
     def candidates(self, problem: Terms, rng: Random) -> Iterable[Rule]:
         """One or two rules that come to mind and fail, then the right one."""

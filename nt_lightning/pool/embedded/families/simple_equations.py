@@ -32,6 +32,8 @@ class SimpleEquations(Family[Linear]):
 
     name = "simple_equations"
     domain = "algebra"
+    condensed = frozenset({"calculation"})
+    searched = frozenset({"calculation"})
     levels = {
         "easy": {
             "min_terms": 2,
@@ -89,7 +91,7 @@ class SimpleEquations(Family[Linear]):
         lines = [f"{opening} = {moved}.", f"{moved} = {result}."]
         if abs(coefficient) != 1:
             lines.append(f"{left} / {number(coefficient)} = {left // coefficient}.")
-        return draft(first_then(lines), self.solve(problem), "step-by-step")
+        return draft(first_then(lines), self.solve(problem), "step-by-step", "calculation")
 
     def condense(self, problem: Linear) -> str:
         """One expression."""
@@ -114,7 +116,8 @@ class SimpleEquations(Family[Linear]):
             f"Undone in reverse order: {', '.join(undo)}.",
             f"Check: {_put_in(problem, int(answer))}, as the equation says.",
         ]
-        return draft(lines, answer, "reframing", "self-verification")
+        used = ("calculation", "working-backward", "reframing", "self-verification")
+        return draft(lines, answer, *used)
 
     def candidates(self, problem: Linear, rng: Random) -> Iterable[str]:
         """A near miss, then one step nearer each time."""

@@ -45,7 +45,8 @@ class WordSequenceReversal(Family[Words]):
         lines, backward = [f"{problem[-1]} is last: {problem[-1]}."], list(reversed(problem))
         for count, (after, word) in enumerate(pairwise(backward), start=2):
             lines.append(f"{word} is before {after}: {', '.join(backward[:count])}.")
-        return draft(first_then(lines), self.solve(problem), "step-by-step", "running-result")
+        used = ("step-by-step", "running-result", "working-backward")
+        return draft(first_then(lines), self.solve(problem), *used)
 
     def condense(self, problem: Words) -> str:
         """Both lists in a line."""

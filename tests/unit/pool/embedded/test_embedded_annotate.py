@@ -17,7 +17,7 @@ from nt_lightning.pool.embedded.annotate import (
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("First 4 + 1 = 5.\nThen 5 - 2 = 3.", ["step-by-step"]),
+        ("First 4 + 1 = 5.\nThen 5 - 2 = 3.", ["step-by-step", "calculation"]),
         ("4 -> 5 -> 3", ["shortcut"]),
         (
             "First Friday, 2 days forward.\nThen 1 Saturday, 2 Sunday.",
@@ -25,15 +25,18 @@ from nt_lightning.pool.embedded.annotate import (
         ),
         (
             "Part 1, the added numbers: 4.\nCheck: 4 + 1 = 5, the same.",
-            ["decomposition", "self-verification"],
+            ["decomposition", "calculation", "self-verification"],
         ),
         ("Put another way: 3 more.\nDone.", ["reframing"]),
         (
             "Try 4: 4 + 1 = 5, not 6, so that is wrong.\n"
             "Go back and try 5: 5 + 1 = 6 as wanted, so that is right.",
-            ["trial-and-error", "backtracking"],
+            ["calculation", "trial-and-error", "backtracking"],
         ),
-        ("Try 5: 5 + 1 = 6 as wanted, so that is right.\nDone.", ["trial-and-error"]),
+        (
+            "Try 5: 5 + 1 = 6 as wanted, so that is right.\nDone.",
+            ["calculation", "trial-and-error"],
+        ),
         ("Just two\nplain lines.", []),
         ("", ["shortcut"]),
     ],
@@ -44,7 +47,7 @@ def test_strategies_are_read(text: str, names: list[str]) -> None:
 
 def test_the_words_of_a_question_set_nothing_off() -> None:
     listed = "First Try is last: Try.\nThen wrong is before Try: Try, wrong."
-    assert read_strategies(listed) == ["step-by-step", "running-result"]
+    assert read_strategies(listed) == ["step-by-step", "running-result", "working-backward"]
     assert read_strategies("the text says:\nGo back and try, Check: wrong") == []
 
 
