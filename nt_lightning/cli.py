@@ -153,6 +153,7 @@ def cli_arguments() -> dict[str, Any]:
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse and run a trainer command; returns the exit code."""
+    CLI.running = None
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]  # what a strategy that launches processes runs again
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -293,6 +294,8 @@ class MaskedSFT(LightningModule):
             "model_name": self.model_name,
             "think_modes": modes.to_dict(),
             "system_prompt": self.trainer.datamodule.system_prompt,  # type: ignore[attr-defined]
+            "lora": asdict(self.lora) if self.lora is not None else None,
+            "quantization": self.quantization,
         }
 
     def _compute_dtype(self) -> torch.dtype:

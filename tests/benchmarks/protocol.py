@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -36,11 +37,11 @@ class Meter:
         gc.collect()
         Path("/proc/self/clear_refs").write_text("5")  # the kernel forgets the older peak
         self._resident = _status("VmRSS")
-        self._cpu, self._wall = sum(os.times()[:4]), time.perf_counter()
+        self._cpu, self._wall = _cpu_seconds(), time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.cpu_s = sum(os.times()[:4]) - self._cpu
+        self.cpu_s = _cpu_seconds() - self._cpu
         self.wall_s = time.perf_counter() - self._wall
         self.peak_mib = _status("VmHWM")
         self.extra_mib = self.peak_mib - self._resident
@@ -127,6 +128,12 @@ def report(name: str, setting: Result, rows: Sequence[tuple[str, object]]) -> No
     for label, value in rows:
         print(f"  {label:<{width}}  {f'{value:,.4g}' if isinstance(value, float) else value}")
     print(json.dumps({"name": name, **setting, "machine": machine(), "results": dict(rows)}))
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _status(field: str) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from nt_lightning.files import digest
-from nt_lightning.pool.embedded.annotate import count_steps, read_strategies, verbosity
+from nt_lightning.pool.embedded.annotate import STRATEGIES, count_steps, verbosity
 from nt_lightning.pool.embedded.arguments import (
     check_families,
     check_level,
@@ -149,12 +149,11 @@ class EmbeddedPool:
         family, question_id = FAMILIES[name], f"{name}-{self.level}-{self.seed}-{index:05d}"
         problem = family.parse(entry)
         drafts: dict[str, Draft] = {}
-        for teacher in self.teachers:
-            rng = item_random(self.seed, question_id, teacher)
-            found = TEACHERS[teacher](family, problem, rng)
+        for teacher, write in TEACHERS.items():  # all of them: verbosity compares
+            found = write(family, problem, item_random(self.seed, question_id, teacher))
             if score(name, found.answer, entry):
                 drafts[teacher] = found
-            else:
+            elif teacher in self.teachers:
                 dropped[f"{name}: {teacher} is wrong by the scorer"] += 1
         second = weak_answer(family, problem, item_random(self.seed, question_id, WEAK))
         shared = {
@@ -176,9 +175,10 @@ class EmbeddedPool:
                 **shared,
                 "id": f"{question_id}/{teacher}",
                 "teacher": teacher,
-                **_written(one, shortest),
+                **_written(drafts[teacher], shortest),
             }
-            for teacher, one in drafts.items()
+            for teacher in self.teachers
+            if teacher in drafts
         ]
 
 
@@ -191,7 +191,7 @@ def _written(found: Draft, shortest: int) -> dict[str, Any]:
     return {
         "reasoning": found.reasoning,
         "answer": f"Answer: {found.answer}",
-        "reasoning_strategies": read_strategies(found.reasoning),
+        "reasoning_strategies": [name for name in STRATEGIES if name in found.strategies],
         "num_steps": count_steps(found.reasoning),
         "verbosity": verbosity(_num_words(found), shortest),
     }

@@ -79,6 +79,14 @@ def test_annotations_are_true(rows: Rows) -> None:
     assert len({row["verbosity"] for row in rows}) >= 8
 
 
+def test_a_teacher_writes_the_same_whoever_else_is_asked(rows: Rows) -> None:
+    chosen = EmbeddedPool(num_questions=160, teachers=["terse", "step_by_step"]).make().to_pylist()
+    assert [row["teacher"] for row in chosen[:4]] == ["terse", "step_by_step"] * 2
+    by_id = {row["id"]: row for row in rows}
+    assert len(chosen) == 320
+    assert all(by_id[row["id"]] == row for row in chosen)
+
+
 def test_the_step_by_step_reasoning_is_short(rows: Rows) -> None:
     words = [len(r["reasoning"].split()) for r in rows if r["teacher"] == "step_by_step"]
     assert sum(words) / len(words) < 25
