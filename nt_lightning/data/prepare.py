@@ -19,12 +19,13 @@ from tqdm import tqdm
 from nt_lightning.data.plan import Ints
 from nt_lightning.errors import UserError
 from nt_lightning.traces.formatting import EncodedExample, Example, PromptFormatter
-from nt_lightning.traces.modes import MODE_NAMES, ThinkModes
+from nt_lightning.traces.modes import MODE_NAMES, ThinkModes, mean_words
 from nt_lightning.traces.pool import Pool
 
 log = logging.getLogger(__name__)
 OnLong = Literal["error", "drop", "cut"]
 ENCODE_BATCH = 512
+EXAMPLE_COLUMNS = ["id", "question", "teacher", "reasoning", "answer"]
 TOKENISED = pa.schema(
     {
         "id": pa.string(),
@@ -96,7 +97,8 @@ def tokenise(
         pa.ipc.new_stream(sink, TOKENISED) as writer,
         tqdm(total=len(chosen.rows), desc="tokenising", delay=3, disable=None) as bar,
     ):
-        for table, codes in _batches(pool, chosen):
+        for part, table in _batches(pool, chosen.rows, EXAMPLE_COLUMNS):
+            codes = chosen.modes[part]
             encoded = formatter.encode(_examples(table, codes, modes))
             rows = _fit(table["id"].to_pylist(), encoded, max_tokens, on_long, losses)
             batch = _record_batch(table, codes, rows)
@@ -117,11 +119,11 @@ def load_tokenised(path: Path) -> datasets.Dataset:
 
 def num_words(pool: Pool, rows: Ints) -> int:
     """Mean words of reasoning and answer over pool rows, for ``{K}``; 0 without rows."""
-    from nt_lightning.traces.modes import mean_words
-
-    texts = pool.read(["reasoning", "answer"]).take(pa.array(rows))
-    pairs = zip(texts["reasoning"].to_pylist(), texts["answer"].to_pylist(), strict=True)
-    return mean_words(f"{reasoning} {answer}" for reasoning, answer in pairs)
+    return mean_words(
+        f"{row['reasoning']} {row['answer']}"
+        for _, table in _batches(pool, rows, ["reasoning", "answer"])
+        for row in table.to_pylist()
+    )
 
 
 def count_by_mode(modes: npt.NDArray[np.int8]) -> dict[str, int]:
@@ -130,13 +132,13 @@ def count_by_mode(modes: npt.NDArray[np.int8]) -> dict[str, int]:
     return {name: counts[code] for code, name in enumerate(MODE_NAMES)}
 
 
-def _batches(pool: Pool, chosen: Assigned) -> Iterator[tuple[pa.Table, npt.NDArray[np.int8]]]:
-    columns = ["id", "question", "teacher", "reasoning", "answer"]
+def _batches(pool: Pool, rows: Ints, columns: list[str]) -> Iterator[tuple[slice, pa.Table]]:
+    """Pool rows, ascending, a few at a time: their place in ``rows`` and their columns."""
     for first, table in pool.shards(columns):
-        begin, end = np.searchsorted(chosen.rows, [first, first + table.num_rows])
+        begin, end = np.searchsorted(rows, [first, first + table.num_rows])
         for start in range(begin, end, ENCODE_BATCH):
             part = slice(start, min(start + ENCODE_BATCH, end))
-            yield table.take(pa.array(chosen.rows[part] - first)), chosen.modes[part]
+            yield part, table.take(pa.array(rows[part] - first))
 
 
 def _examples(table: pa.Table, codes: npt.NDArray[np.int8], modes: ThinkModes) -> list[Example]:
