@@ -1,8 +1,8 @@
 """python -m tests.benchmarks.loss_head [--precision bf16]
 
-``next_token_loss`` forward and backward, against full logits with ``cross_entropy`` on every position
-and against the floor: the three matrix products on labelled rows alone (logits, gradient of the
-rows, gradient of the weight). Gradients are equal first.
+``next_token_loss`` forward and backward, against full logits with ``cross_entropy`` on every
+position and against the floor: the three matrix products on labelled rows alone (logits, gradient
+of the rows, gradient of the weight). Gradients are equal first.
 """
 
 from __future__ import annotations

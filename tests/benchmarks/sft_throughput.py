@@ -3,12 +3,13 @@
 Training steps of our path against TRL's SFTTrainer on the same bins: tokens per CPU-second, peak
 memory, and, first of all, equal losses in every step.
 
-Ours is the path of a run: data module, plan, packed loader, ``MaskedSFT``, ``PaperAdamW``, Lightning
-Trainer. TRL packs with ``bfd`` and trains padding-free with SDPA (it finds the borders in
-``position_ids``), without gradient checkpointing. Its bins would be others than ours, so it is given
-ours (``skip_prepare_dataset``) in our order; collator, head, loss and loop are its own. The rival
-``trl-single`` is TRL without packing, one trace in a micro-batch: no mask is needed then, and SDPA
-takes its causal kernel; steps are cut by number of traces, so its losses are not compared.
+Ours is the path of a run: data module, plan, packed loader, ``MaskedSFT``, ``PaperAdamW``,
+Lightning's Trainer. TRL packs with ``bfd`` and trains padding-free with SDPA (it finds the
+borders in ``position_ids``), without gradient checkpointing. Its bins would be others than ours,
+so it is given ours (``skip_prepare_dataset``) in our order; collator, head, loss and loop are its
+own. The rival ``trl-single`` is TRL without packing, one trace in a micro-batch: no mask is
+needed then, and SDPA takes its causal kernel; steps are cut by number of traces, so its losses
+are not compared.
 """
 
 from __future__ import annotations
@@ -89,9 +90,9 @@ def make_traces(folder: Path, num_tokens: int) -> None:
     table = pa.table(
         [names, ["random"] * len(names), [0] * len(names), prompts, lengths, ids], schema=TOKENISED
     )
-    with pa.OSFile(str(folder / "train.arrow"), "wb") as sink:
-        with pa.ipc.new_stream(sink, TOKENISED) as writer:
-            writer.write_table(table)
+    path = str(folder / "train.arrow")
+    with pa.OSFile(path, "wb") as sink, pa.ipc.new_stream(sink, TOKENISED) as writer:
+        writer.write_table(table)
     info = {"teachers": ["random"], "modes": ThinkModes().to_dict()}
     (folder / "info.json").write_text(json.dumps(info))
 
