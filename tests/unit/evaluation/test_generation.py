@@ -251,3 +251,15 @@ def test_the_model_can_be_trained_afterwards(
     model(ids, labels=ids).loss.backward()
     assert all(p.grad is not None for p in model.parameters())
     model.zero_grad()
+
+
+def test_the_head_reads_contiguous_memory_and_is_left_as_it_was(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    head = model.get_output_embeddings()
+    strided: list[bool] = []
+    spy = head.register_forward_hook(lambda _, args, out: strided.append(args[0].is_contiguous()))
+    generate(model, formatter, prompts, max_new_tokens=3, batch_size=4)
+    spy.remove()
+    assert strided and all(strided)
+    assert not head._forward_pre_hooks
