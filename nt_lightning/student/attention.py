@@ -117,9 +117,10 @@ def nt_varlen(
     ends = borders.tolist()
     groups = query.shape[1] // key.shape[1]
     parts = []
-    for start, end in zip(ends, ends[1:], strict=False):
-        segment = (query[:, :, start:end], key[:, :, start:end], value[:, :, start:end])
-        parts.append(_one_trace(*segment, groups, scaling, dropout, sliding_window, softcap))
+    with torch.autocast(query.device.type, enabled=query.is_cuda):
+        for start, end in zip(ends, ends[1:], strict=False):
+            segment = (query[:, :, start:end], key[:, :, start:end], value[:, :, start:end])
+            parts.append(_one_trace(*segment, groups, scaling, dropout, sliding_window, softcap))
     return torch.cat(parts, dim=2).transpose(1, 2).to(dtype), None
 
 

@@ -21,6 +21,7 @@ from nt_lightning.evaluation.generation import generate
 from nt_lightning.student import attention
 from nt_lightning.student.checkpoint import align_to_step
 from nt_lightning.student.head import backbone, base_model, head_of, verify_head
+from nt_lightning.student.host_memory import keep_freed_blocks
 from nt_lightning.student.loading import LoRA, Quantization, inference_copy, load_student
 from nt_lightning.student.loss import LossSum, next_token_loss
 from nt_lightning.student.meter import GroupedLoss
@@ -107,7 +108,7 @@ class MaskedSFT(LightningModule):
         self.model = model
 
     def setup(self, stage: str) -> None:
-        """Meters for the losses of this data's teachers.
+        """Meters for the losses of this data's teachers, and memory for training on the CPU.
 
         Raises:
             UserError: Training without float32 master weights.
@@ -117,6 +118,8 @@ class MaskedSFT(LightningModule):
                 f"trainer.precision is {self.trainer.precision!r}: updates would be rounded away "
                 "without float32 master weights; allowed: bf16-mixed, 16-mixed, 32-true"
             )
+        if stage == "fit" and self.device.type == "cpu":
+            keep_freed_blocks()
         teachers = getattr(self.trainer, "datamodule", None)
         names = teachers.teacher_names if teachers is not None else []
         self.train_loss, self.val_loss = GroupedLoss(names), GroupedLoss(names)

@@ -257,9 +257,12 @@ def test_the_head_reads_contiguous_memory_and_is_left_as_it_was(
     model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
 ) -> None:
     head = model.get_output_embeddings()
-    strided: list[bool] = []
-    spy = head.register_forward_hook(lambda _, args, out: strided.append(args[0].is_contiguous()))
+    contiguous: list[bool] = []
+    spy = head.register_forward_hook(
+        lambda _, args, out: contiguous.append(args[0].is_contiguous())
+    )
     generate(model, formatter, prompts, max_new_tokens=3, batch_size=4)
     spy.remove()
-    assert strided and all(strided)
+    assert contiguous
+    assert all(contiguous)
     assert not head._forward_pre_hooks

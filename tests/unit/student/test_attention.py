@@ -119,3 +119,20 @@ def test_the_probe_for_packages_is_real():
     assert attention._has("torch")
     assert not attention._has("no_such_package")
     assert attention._has("flash_attn") == (importlib.util.find_spec("flash_attn") is not None)
+
+
+def test_float32_on_the_cpu_also_under_autocast(monkeypatch):
+    seen = []
+    attend = attention.F.scaled_dot_product_attention
+
+    def spy(query, *args, **kwargs):
+        out = attend(query, *args, **kwargs)
+        seen.append((query.dtype, out.dtype))
+        return out
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", spy)
+    query = torch.randn(1, 2, 5, 8, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        out, _ = nt_varlen(torch.nn.Module(), query, query, query, None)
+    assert seen == [(torch.float32, torch.float32)]
+    assert out.dtype == torch.bfloat16
