@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from nt_lightning.errors import UserError
@@ -90,7 +91,6 @@ class BenchmarkEvaluation(Callback):
             "seed": seed,
             "repeats": repeats,
         }
-        self._last_step = 0
         self._seen_step = 0
 
     # -- Lightning's hooks -----------------------------------------------------------------------
@@ -109,9 +109,10 @@ class BenchmarkEvaluation(Callback):
         """Evaluate before the first step; a resumed run did so already."""
         if _is_rehearsal(trainer):
             return
-        self._seen_step = trainer.global_step
-        self._last_step = _last_step(trainer)
-        if trainer.global_step > 0:
+        self._seen_step = step = trainer.global_step
+        if step > 0:
+            if (stage := self._stage_of(trainer)) and not self._is_done(trainer, stage, "after"):
+                self._log_directly(trainer, self._evaluate(trainer, pl_module, stage))
             return
         if trainer.is_global_zero and (folder := set_aside(_run(trainer))):
             log.warning("results of an earlier run in the same folder are now in %s", folder)
@@ -124,13 +125,8 @@ class BenchmarkEvaluation(Callback):
         """Evaluate after an optimizer step, once, whatever the number of micro-batches."""
         if _is_rehearsal(trainer) or trainer.global_step == self._seen_step:
             return
-        self._seen_step = step = trainer.global_step
-        stage = None
-        if self.after and step == self._last_step:
-            stage = "after"
-        elif self.every_n_steps and step % self.every_n_steps == 0:
-            stage = f"step-{step}"
-        if stage:
+        self._seen_step = trainer.global_step
+        if stage := self._stage_of(trainer):
             metrics = self._evaluate(trainer, pl_module, stage)
             # The logger gets them directly: log_every_n_steps would drop most of them.
             pl_module.log_dict(metrics, on_step=True, on_epoch=False, logger=False, batch_size=1)
@@ -140,10 +136,7 @@ class BenchmarkEvaluation(Callback):
         """Evaluate where training stopped early, and draw the picture."""
         if _is_rehearsal(trainer):
             return
-        done = trainer.strategy.broadcast(
-            read_results(_run(trainer)).has("after", trainer.global_step)
-        )
-        if self.after and not done:
+        if self.after and not self._is_done(trainer, "after"):
             self._log_directly(trainer, self._evaluate(trainer, pl_module, "after"))
         _draw(trainer)
 
@@ -179,6 +172,26 @@ class BenchmarkEvaluation(Callback):
                     raise UserError(f"{owner} ({type(thing).__name__}) has no {attribute!r}")
         check_benchmarks(self.benchmarks)
 
+    def _stage_of(self, trainer: Trainer) -> str | None:
+        """The stage to be evaluated at the trainer's step, if any."""
+        step = trainer.global_step
+        if self.after and step == _datamodule(trainer).num_steps:
+            return "after"
+        return f"step-{step}" if self.every_n_steps and step % self.every_n_steps == 0 else None
+
+    def _is_done(self, trainer: Trainer, *stages: str) -> bool:
+        """Whether one of the stages has every benchmark in every mode at the trainer's step."""
+        content = read_results(_run(trainer))
+        done = any(
+            all(
+                content.has(benchmark.name, mode, stage, trainer.global_step)
+                for benchmark in self.benchmarks
+                for mode in self.modes
+            )
+            for stage in stages
+        )
+        return bool(trainer.strategy.broadcast(done))
+
     def _evaluate(
         self, trainer: Trainer, pl_module: LightningModule, stage: str
     ) -> dict[str, float]:
@@ -197,6 +210,7 @@ class BenchmarkEvaluation(Callback):
                 step=trainer.global_step,
                 rank=trainer.global_rank,
                 world_size=trainer.world_size,
+                poll=lambda: _stop_on_sigterm(trainer),
             )
         return {name: value for result in results for name, value in _metrics(result).items()}
 
@@ -239,6 +253,7 @@ def _datamodule(trainer: Trainer) -> Any:
     return trainer.datamodule  # type: ignore[attr-defined]
 
 
-def _last_step(trainer: Trainer) -> int:
-    planned = int(_datamodule(trainer).num_steps)
-    return min(planned, trainer.max_steps) if trainer.max_steps > 0 else planned
+def _stop_on_sigterm(trainer: Trainer) -> None:
+    """Lightning itself looks after the batch, which would be the end of the evaluation."""
+    if trainer.received_sigterm:
+        raise SIGTERMException

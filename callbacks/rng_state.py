@@ -16,10 +16,14 @@ class RNGState(Callback):
 
     def __init__(self) -> None:
         self._loaded: list[dict[str, Any]] | None = None
+        self._at_step: dict[str, Any] | None = None  # when a step is under way: as it began
 
     def state_dict(self) -> dict[str, Any]:
-        """The generators of all ranks, in rank order, as tensors and plain values."""
-        own = _capture()
+        """The generators of all ranks, in rank order, as tensors and plain values.
+
+        A checkpoint that breaks into a step resumes at its beginning, and so do they.
+        """
+        own = self._at_step or _capture()
         if not (dist.is_available() and dist.is_initialized()):
             return {"ranks": [own]}
         every: list[Any] = [None] * dist.get_world_size()
@@ -35,6 +39,20 @@ class RNGState(Callback):
         if self._loaded is not None and len(self._loaded) == trainer.world_size:
             _restore(self._loaded[trainer.global_rank])
         self._loaded = None
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the generators at the first micro-batch of a step."""
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self._at_step = _capture()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """A whole step: from here on the generators are as the next one begins."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._at_step = None
 
 
 def _capture() -> dict[str, Any]:

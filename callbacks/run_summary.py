@@ -32,8 +32,10 @@ class RunSummary(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         summary = summarise(data, trainer.world_size)
-        summary["weights_sha256"] = weights_fingerprint(pl_module)
-        write_json(Path(trainer.default_root_dir) / "plan.json", summary)
+        path = Path(trainer.default_root_dir) / "plan.json"
+        if not (trainer.ckpt_path and path.is_file()):  # a resumed run's weights are others
+            summary["weights_sha256"] = weights_fingerprint(pl_module)
+            write_json(path, summary)
         log.info(
             "plan: %(traces)d traces, %(tokens)d tokens (%(labelled_tokens)d labelled) in "
             "%(bins)d rows, %(steps_per_epoch)d steps an epoch, %(steps)d in all",

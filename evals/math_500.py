@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,7 @@ class Math500(Benchmark):
 
     def _rows(self) -> Iterator[tuple[dict[str, Any], str]]:
         if self.path is None:
-            from datasets import load_dataset
-
-            for index, row in enumerate(load_dataset(HUB_ID, split="test")):
+            for index, row in enumerate(_load_from_hub()):
                 yield row, f"{HUB_ID}, row {index}"
             return
         file = Path(self.path)
@@ -67,6 +65,8 @@ class Math500(Benchmark):
             )
         with file.open(encoding="utf-8", newline="\n") as lines:
             for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
                 try:
                     yield json.loads(line), f"{file}, line {number}"
                 except ValueError as error:
@@ -88,6 +88,18 @@ class Math500(Benchmark):
             domain=row["subject"],
             metadata={"level": row["level"]},
         )
+
+
+def _load_from_hub() -> Iterable[dict[str, Any]]:
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(HUB_ID, split="test")  # type: ignore[no-any-return]
+    except OSError as error:  # the Hub's errors are all of this kind
+        raise UserError(
+            f"Math500: path is None, but {HUB_ID} cannot be loaded: {error}; give path, the file "
+            f"test.jsonl of https://huggingface.co/datasets/{HUB_ID}"
+        ) from None
 
 
 def _rank(seed: int, problem_id: str) -> str:

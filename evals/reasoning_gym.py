@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING
@@ -61,11 +62,12 @@ class ReasoningGymHeldOut(Benchmark):
 
         return score(problem.metadata["family"], answer, problem.metadata["entry"])
 
-    def baselines(self) -> dict[str, float]:
-        """Accuracy of a guesser that knows no more than the family."""
+    def baselines(self, problems: Sequence[Problem]) -> dict[str, float]:
+        """Accuracy on these problems of a guesser that knows no more than the family."""
         from nt_lightning.pool.embedded import baselines
 
-        return baselines(self._questions)
+        by_id = {asked.id: asked for asked in self._questions}
+        return baselines(by_id[problem.id] for problem in problems)
 
     @cached_property
     def _questions(self) -> list[HeldOutQuestion]:

@@ -24,7 +24,7 @@ from nt_lightning.evaluation.results import read_results
 from nt_lightning.manners import ShortErrors, one_line
 from nt_lightning.preview import preview
 from nt_lightning.report.matrix import mode_matrix
-from nt_lightning.runs import choose_run_folder, latest_checkpoint
+from nt_lightning.runs import choose_run_folder, drop_if_empty, latest_checkpoint
 from nt_lightning.student.checkpoint import AtomicCheckpointIO
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,9 @@ class SaveRunConfig(SaveConfigCallback):
 class CLI(LightningCLI):
     """LightningCLI with run folders, atomic checkpoints and the command line's word as the last."""
 
-    running: Trainer | None = None  # outlives a constructor that Ctrl+C has left
+    # these outlive a constructor that Ctrl+C has left
+    running: Trainer | None = None
+    run_folder: Path | None = None
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -103,7 +105,7 @@ class CLI(LightningCLI):
             config.ckpt_path = str(latest_checkpoint(root, name))
         ckpt_path = config.get("ckpt_path")
         resumed = ckpt_path if self.subcommand == "fit" else None
-        self.run_folder = choose_run_folder(root, name, str(self.subcommand), resumed)
+        CLI.run_folder = choose_run_folder(root, name, str(self.subcommand), resumed)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that keeps everything in the run's folder."""
@@ -125,6 +127,7 @@ class CLI(LightningCLI):
         """Print the matrix of modes and where everything is."""
         if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        assert self.run_folder is not None
         run = read_results(self.run_folder)
         if run.results:
             Console().print(mode_matrix(run.results, run.baselines))
@@ -153,7 +156,7 @@ def cli_arguments() -> dict[str, Any]:
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse and run a trainer command; returns the exit code."""
-    CLI.running = None
+    CLI.running = CLI.run_folder = None
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]  # what a strategy that launches processes runs again
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -174,6 +177,9 @@ def run(argv: Sequence[str] | None) -> int:
         if isinstance(error, UserError) or not str(error).startswith("Does not validate"):
             raise
         raise UserError(one_line(str(error))) from error
+    finally:
+        if CLI.run_folder is not None:
+            drop_if_empty(CLI.run_folder)
     return 0
 
 
@@ -198,10 +204,8 @@ def _subclasses(cls: type) -> Iterator[type]:
 
 
 def _recipe_name(configs: Any) -> str:
-    """Name of the first config file, ``run`` without one."""
-    for config in configs or []:
-        return Path(str(config)).stem
-    return "run"
+    """Names of the config files, ``run`` without one."""
+    return "+".join(Path(str(config)).stem for config in configs or []) or "run"
 
 
 def _quieten() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +19,9 @@ _ENV = "NT_RUN_FOLDER"
 def choose_run_folder(root: Path, name: str, command: str, ckpt_path: str | None) -> Path:
     """The folder of a run: ``<root>/<name>-<time>``, or the checkpoint's own on resume.
 
-    Processes that a strategy launches get their parent's folder through the environment.
+    The first process makes it, so that no two runs share one. Processes that a strategy launches
+    get their parent's folder through the environment; those of torchrun or SLURM write nothing
+    before the first one has told them where.
 
     Args:
         root: Where runs lie.
@@ -33,20 +38,21 @@ def choose_run_folder(root: Path, name: str, command: str, ckpt_path: str | None
             raise UserError(f"--ckpt_path {ckpt_path}: there is no such checkpoint")
         run = checkpoint.resolve().parent.parent
         if checkpoint.resolve().parent.name == CHECKPOINTS and (run / "config.yaml").is_file():
-            _keep_old_metrics(run)
+            if _is_first_process():
+                _keep_old_metrics(run)
             return run
-    if os.environ.get("LOCAL_RANK", "0") != "0" and (inherited := os.environ.get(_ENV)):
-        return Path(inherited)
+    if not _is_first_process():
+        return Path(os.environ.get(_ENV, root / name)).absolute()
     label = name if command == "fit" else f"{name}-{command}"
-    stem = f"{label}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder = root / stem
-    count = 1
-    while folder.exists():
-        count += 1
-        folder = root / f"{stem}-{count}"
-    folder = folder.absolute()
+    folder = _make_new(root, f"{label}-{datetime.now():%Y%m%d-%H%M%S}")
     os.environ[_ENV] = str(folder)
     return folder
+
+
+def drop_if_empty(folder: Path) -> None:
+    """Remove the folder of a run that failed before it wrote anything."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def latest_checkpoint(root: Path, name: str) -> Path:
@@ -55,12 +61,34 @@ def latest_checkpoint(root: Path, name: str) -> Path:
     Raises:
         UserError: There is none.
     """
+    of_this_recipe = re.compile(re.escape(name) + r"-\d{8}-\d{6}(-\d+)?")
     found = sorted(
-        root.glob(f"{name}-*/{CHECKPOINTS}/{LAST}"), key=lambda path: path.stat().st_mtime
+        (
+            path
+            for path in root.glob(f"*/{CHECKPOINTS}/{LAST}")
+            if of_this_recipe.fullmatch(path.parent.parent.name)
+        ),
+        key=lambda path: path.stat().st_mtime,
     )
     if not found:
         raise UserError(f"--ckpt_path last: no {LAST} under {root}/{name}-*/{CHECKPOINTS}")
     return found[-1]
+
+
+def _is_first_process() -> bool:
+    ranks = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return all(rank == "0" for rank in ranks)
+
+
+def _make_new(root: Path, stem: str) -> Path:
+    for count in itertools.count(1):
+        folder = (root / (stem if count == 1 else f"{stem}-{count}")).absolute()
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("unreachable")
 
 
 def _keep_old_metrics(run: Path) -> None:

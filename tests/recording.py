@@ -13,10 +13,10 @@ from lightning.pytorch import Callback
 
 
 class Recorder(Callback):
-    """Appends the trace ids of each optimizer step to ``steps.jsonl``.
+    """Appends the trace ids of each optimizer step to ``steps-<rank>.jsonl``.
 
     Args:
-        folder: Where ``steps.jsonl`` and, at the end, ``weights.pt`` go.
+        folder: Where these files and, at the end, ``weights.pt`` go.
         kill_at: Step before whose update the process kills itself with SIGKILL.
         interrupt_at: Step in whose first micro-batch the process gets SIGINT.
         poison_at: Step before which a weight becomes NaN.
@@ -32,6 +32,9 @@ class Recorder(Callback):
         self.folder = Path(folder)
         self.kill_at, self.interrupt_at, self.poison_at = kill_at, interrupt_at, poison_at
         self.rows: list[int] = []
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.log = self.folder / f"steps-{trainer.global_rank}.jsonl"
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
@@ -53,7 +56,7 @@ class Recorder(Callback):
         if (batch_idx + 1) % micro_batches:
             return
         ids = trainer.datamodule.trace_ids(self.rows)
-        with (self.folder / "steps.jsonl").open("a") as log:
+        with self.log.open("a") as log:
             log.write(json.dumps([trainer.global_step, ids]) + "\n")
         self.rows = []
 

@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from nt_lightning.data.choose import Select, choose, one_per_question
+from nt_lightning.data.choose import Chosen, Select, choose, one_per_question
 from nt_lightning.data.mixing import Mixing
+from nt_lightning.data.plan import Ints
 from nt_lightning.data.prepare import Assigned, OnLong, count_by_mode, num_words, tokenise
 from nt_lightning.errors import UserError
 from nt_lightning.files import cache_dir, digest, sha256_file
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
-from nt_lightning.traces.pool import Pool, PoolMaker, write_pool
+from nt_lightning.traces.pool import QUESTION_KEY, Pool, PoolMaker, pool_digest, write_pool
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +70,45 @@ def cache_folder(
         selection: What the selection depends on, as plain JSON.
         formatter: Renders and tokenises.
     """
-    pool = source.fingerprint() if isinstance(source, PoolMaker) else Pool(source).digest
+    pool = source.fingerprint() if isinstance(source, PoolMaker) else pool_digest(source)
     key = [_code_digest(), pool, asdict(wanted), list(selection), formatter.fingerprint()]
     return cache_dir() / "data" / digest(key)[:32]
+
+
+class Picked(NamedTuple):
+    """Which traces of a pool a run takes, and how they are asked."""
+
+    rows: Ints  # candidates in the pool, one trace per question
+    chosen: Chosen  # rows of the candidates
+    codes: npt.NDArray[np.int8]  # think mode of every candidate
+    modes: ThinkModes  # ``{K}`` filled
+
+
+def pick(pool: Pool, wanted: Wanted, select: Select, selection_columns: Sequence[str]) -> Picked:
+    """Choose and mix; nothing is rendered.
+
+    ``{K}`` is the mean length of the System-2 traces; of all traces where there is none, so that
+    a System-1 student can be asked to think, too (our choice).
+
+    Raises:
+        UserError: The pool is too small or lacks a column.
+    """
+    rows = one_per_question(pool.read([QUESTION_KEY, "teacher"]), wanted.teachers)
+    # a column that mixing needs and the pool lacks: mixing says so, and how to get it
+    mixed = [name for name in wanted.mixing.columns if name in pool.column_names]
+    columns = list(dict.fromkeys(["id", QUESTION_KEY, *selection_columns, *mixed]))
+    candidates = pool.read(columns).take(pa.array(rows))
+    chosen = choose(
+        candidates,
+        select,
+        num_traces=wanted.num_traces,
+        num_val=wanted.num_val,
+        seed=wanted.seed,
+    )
+    codes = wanted.mixing.mode_codes(candidates, wanted.seed)
+    system2 = chosen.train[codes[chosen.train] > 0]
+    counted = rows[system2 if len(system2) else chosen.train]
+    return Picked(rows, chosen, codes, wanted.modes.with_num_words(num_words(pool, counted)))
 
 
 def assemble(
@@ -88,20 +127,7 @@ def assemble(
     Raises:
         UserError: The pool is too small, lacks a column, or holds a trace that is too long.
     """
-    rows = one_per_question(pool.read(["question", "teacher"]), wanted.teachers)
-    columns = dict.fromkeys(["id", *selection_columns, *wanted.mixing.columns])
-    candidates = pool.read([name for name in columns if name in pool.column_names])
-    candidates = candidates.take(pa.array(rows))
-    chosen = choose(
-        candidates,
-        select,
-        num_traces=wanted.num_traces,
-        num_val=wanted.num_val,
-        seed=wanted.seed,
-    )
-    codes = wanted.mixing.mode_codes(candidates, wanted.seed)
-    system2 = rows[chosen.train][codes[chosen.train] > 0]
-    modes = wanted.modes.with_num_words(num_words(pool, system2))
+    rows, chosen, codes, modes = pick(pool, wanted, select, selection_columns)
     parts = {"train": chosen.train, "val": chosen.val}
     lost = {
         name: tokenise(
@@ -117,6 +143,7 @@ def assemble(
         if len(part)
     }
     return {
+        "digest": digest({name: sha256_file(folder / f"{name}.arrow") for name in lost}),
         "pool": {"digest": pool.digest, "num_rows": len(pool), "num_questions": len(rows)},
         "modes": modes.to_dict(),
         "teachers": pool.read(["teacher"])["teacher"].take(pa.array(rows)).unique().to_pylist(),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pyarrow as pa
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from nt_lightning.data.assemble import Wanted, assemble, cache_folder, open_pool
+from nt_lightning.data.assemble import Wanted, assemble, cache_folder, open_pool, pick
 from nt_lightning.data.batch import PackedTraces
 from nt_lightning.data.choose import one_per_question
 from nt_lightning.data.loader import PlanSampler, ResumableLoader
@@ -24,11 +26,11 @@ from nt_lightning.data.prepare import OnLong, load_tokenised, read_info
 from nt_lightning.data.questions import question_loader
 from nt_lightning.data.show import show_examples
 from nt_lightning.errors import UserError
-from nt_lightning.files import replacing_folder, write_json
+from nt_lightning.files import replacing_folder, sha256_file, write_json
 from nt_lightning.models import load_tokenizer
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
-from nt_lightning.traces.pool import PoolMaker
+from nt_lightning.traces.pool import QUESTION_KEY, PoolMaker
 
 log = logging.getLogger(__name__)
 QUESTIONS_AT_A_TIME = 64
@@ -131,7 +133,12 @@ class TraceDataModule(LightningDataModule, ABC):
 
     @property
     def modes(self) -> ThinkModes:
-        """The think modes with ``{K}`` filled from the training set."""
+        """The think modes with ``{K}`` filled from the training set, or those of a checkpoint."""
+        if "modes" not in self.info:  # predict without a checkpoint
+            picked = pick(
+                open_pool(self.pool_source), self.wanted, self.select, self.selection_columns
+            )
+            self.info["modes"] = picked.modes.to_dict()
         return ThinkModes.from_dict(self.info["modes"])
 
     @property
@@ -143,13 +150,45 @@ class TraceDataModule(LightningDataModule, ABC):
     def num_steps(self) -> int:
         """Optimizer steps of the whole run, from the plan and the trainer's limits."""
         trainer = self._need_trainer()
-        per_epoch = self.plan(0).num_steps
-        limit = trainer.limit_train_batches
-        if isinstance(limit, int):
-            per_epoch = min(per_epoch, -(-limit // trainer.accumulate_grad_batches))
         epochs = trainer.max_epochs if trainer.max_epochs is not None else 1
-        total = per_epoch * epochs if epochs >= 0 else trainer.max_steps
+        total = self.steps_per_epoch * epochs if epochs >= 0 else trainer.max_steps
         return min(total, trainer.max_steps) if trainer.max_steps >= 0 else total
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch.
+
+        ``trainer.limit_train_batches`` counts micro-batches; what it leaves of the last step is
+        left out, but the first one is always whole.
+        """
+        trainer = self._need_trainer()
+        steps = self.plan(0).num_steps
+        micro_batches = trainer.accumulate_grad_batches
+        limit = trainer.limit_train_batches
+        if isinstance(limit, float):
+            limit = int(limit * steps * micro_batches)
+        return max(1, min(steps, limit // micro_batches))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must have in common with the run that wrote the checkpoint."""
+        return {
+            "traces": self.info["digest"],
+            "max_tokens": self.wanted.max_tokens,
+            "bins_per_step": self.bins_per_step,
+            "seed": self.wanted.seed,
+        }
+
+    def use_prompts(self, modes: ThinkModes, system_prompt: str | None) -> None:
+        """Ask as the student was trained, whatever this module's own traces say.
+
+        Args:
+            modes: Think modes of the checkpoint, ``{K}`` filled.
+            system_prompt: Its system turn.
+        """
+        self.info["modes"] = modes.to_dict()
+        if system_prompt != self.system_prompt:
+            self.system_prompt, self._formatter = system_prompt, None
 
     def traces(self, split: str) -> datasets.Dataset:
         """Tokenised traces of ``train`` or ``val``."""
@@ -167,6 +206,9 @@ class TraceDataModule(LightningDataModule, ABC):
 
     def prepare_data(self) -> None:
         """Make pool and tokenised traces where the cache does not hold them."""
+        if self._needs_questions_alone():
+            open_pool(self.pool_source)
+            return
         folder = self.folder
         if (folder / "info.json").is_file():
             return
@@ -179,6 +221,8 @@ class TraceDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Open the tokenised traces and set the gradient accumulation that the plan needs."""
+        if self._needs_questions_alone():
+            return
         folder = self.folder
         self.info = read_info(folder)
         names = ("train", "val") if self.wanted.num_val else ("train",)
@@ -189,14 +233,18 @@ class TraceDataModule(LightningDataModule, ABC):
             if not self.wanted.num_val:
                 self._need_trainer().limit_val_batches = 0
             self._set_accumulation()
-            show_examples(self._splits["train"], self.formatter)
+            if self._need_trainer().is_global_zero:
+                show_examples(self._splits["train"], self.formatter)
 
     def train_dataloader(self) -> ResumableLoader:
         """Micro-batches of this rank; K of them make one optimizer step."""
         trainer = self._need_trainer()
         frozen = trainer.overfit_batches > 0  # the same batches in every epoch
         sampler = PlanSampler(
-            lambda epoch: self.plan(0 if frozen else epoch), trainer.global_rank, trainer.world_size
+            lambda epoch: self.plan(0 if frozen else epoch),
+            trainer.global_rank,
+            trainer.world_size,
+            self.steps_per_epoch,
         )
         return self._loader("train", sampler)
 
@@ -216,7 +264,7 @@ class TraceDataModule(LightningDataModule, ABC):
         """Every question of the pool once, in order, a share for this rank."""
         trainer = self._need_trainer()
         pool = open_pool(self.pool_source)
-        rows = one_per_question(pool.read(["question", "teacher"]), self.wanted.teachers)
+        rows = one_per_question(pool.read([QUESTION_KEY, "teacher"]), self.wanted.teachers)
         table = pool.read(["id", "question"]).take(pa.array(rows))
         return question_loader(
             table["id"].to_pylist(),
@@ -228,15 +276,24 @@ class TraceDataModule(LightningDataModule, ABC):
 
     # -- parts -----------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Cache folder of the tokenised traces, named by everything that they depend on."""
-        selection = [type(self).__qualname__, self.selection_key()]
+        selection = [*_sources(type(self)), self.selection_key()]
         return cache_folder(self.pool_source, self.wanted, selection, self.formatter)
 
     def selection_key(self) -> dict[str, Any]:
-        """Arguments of the subclass that change what is selected, for the cache key."""
-        return {}
+        """The subclass's own arguments, for the cache key: attributes of the same names."""
+        own = inspect.signature(type(self)).parameters
+        inherited = inspect.signature(TraceDataModule).parameters
+        return {
+            name: getattr(self, name)
+            for name, parameter in own.items()
+            if name not in inherited and parameter.kind is not parameter.VAR_KEYWORD
+        }
+
+    def _needs_questions_alone(self) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == "predict"
 
     def _plan(self, split: str, epoch: int) -> EpochPlan:
         traces = self._splits[split]
@@ -276,7 +333,16 @@ class TraceDataModule(LightningDataModule, ABC):
                 "sets it: leave it out and choose data.tokens_per_step"
             )
         trainer.accumulate_grad_batches = self._accumulate = needed
+        if self.steps_per_epoch < self.plan(0).num_steps and trainer.limit_train_batches:
+            trainer.limit_train_batches = self.steps_per_epoch * needed
 
     def _need_trainer(self) -> Any:
         assert self.trainer is not None, "the data module has no trainer yet"
         return self.trainer
+
+
+def _sources(cls: type) -> Iterator[tuple[str, str, str]]:
+    """Module, name and source digest of a selection and the classes between it and the base."""
+    for base in cls.__mro__[: cls.__mro__.index(TraceDataModule)]:
+        file = inspect.getsourcefile(base)
+        yield base.__module__, base.__qualname__, sha256_file(Path(file)) if file else ""

@@ -21,10 +21,18 @@ class PlanSampler(Sampler[MicroBatch]):
         make_plan: The plan of an epoch, by number.
         rank: This data-parallel rank.
         world_size: Data-parallel ranks.
+        max_steps: Optimizer steps after which an epoch ends; ``None``: those of the plan.
     """
 
-    def __init__(self, make_plan: Callable[[int], EpochPlan], rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        make_plan: Callable[[int], EpochPlan],
+        rank: int,
+        world_size: int,
+        max_steps: int | None = None,
+    ) -> None:
         self.make_plan, self.rank, self.world_size = make_plan, rank, world_size
+        self.max_steps = max_steps
         self.epoch = 0
         self.start = 0
         self._plan: tuple[int, EpochPlan] | None = None
@@ -41,7 +49,9 @@ class PlanSampler(Sampler[MicroBatch]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.plan.num_steps * self.plan.micro_batches(self.world_size)
+        steps = self.plan.num_steps
+        steps = steps if self.max_steps is None else min(steps, self.max_steps)
+        return steps * self.plan.micro_batches(self.world_size)
 
     def __iter__(self) -> Iterator[MicroBatch]:
         start, self.start = self.start, 0

@@ -88,7 +88,7 @@ def tokenise(
 
     Raises:
         UserError: A trace is too long under ``error``, no trace is left, a System-2 trace has no
-            reasoning, or a prompt alone fills ``max_tokens``.
+            reasoning, or a prompt alone fills ``max_tokens`` under ``cut``.
     """
     losses = Losses()
     kept = 0
@@ -151,7 +151,8 @@ def _examples(table: pa.Table, codes: npt.NDArray[np.int8], modes: ThinkModes) -
                 "makes it System-2; name the teachers to take with `teachers`"
             )
         reasoning = row["reasoning"] if system2 else None
-        examples.append(Example(row["question"], reasoning, row["answer"], modes[MODE_NAMES[code]]))
+        mode = modes[MODE_NAMES[code]]
+        examples.append(Example(row["question"], reasoning, row["answer"], mode, row["id"]))
     return examples
 
 
@@ -169,10 +170,12 @@ def _fit(
         if length <= max_tokens:
             out.append(example)
             continue
-        if on_long == "error" or example.num_prompt >= max_tokens - 1:
+        cuttable = example.num_prompt < max_tokens - 1
+        if on_long == "error" or (on_long == "cut" and not cuttable):
             raise UserError(
                 f"trace {trace_id} has {length} tokens ({example.num_prompt} of them prompt); "
-                f"max_tokens is {max_tokens}: raise it, or set on_long to drop or cut"
+                f"max_tokens is {max_tokens}: raise it, or set on_long to "
+                f"{'drop or cut' if cuttable else 'drop'}"
             )
         losses.answers += 1
         if len(losses.ids) < 10:

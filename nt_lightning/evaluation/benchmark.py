@@ -62,8 +62,12 @@ class Benchmark(ABC):
             UngradedError: The judge gave no verdict.
         """
 
-    def baselines(self) -> dict[str, float]:
-        """Accuracy in [0, 1] that no model is needed for, by name (``chance``, ``majority``)."""
+    def baselines(self, problems: Sequence[Problem]) -> dict[str, float]:
+        """Accuracy in [0, 1] that no model is needed for, by name (``chance``, ``majority``).
+
+        Args:
+            problems: Those of ``problems()`` that are asked.
+        """
         return {}
 
 

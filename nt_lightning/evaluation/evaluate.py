@@ -92,6 +92,7 @@ def evaluate(
     step: int,
     rank: int = 0,
     world_size: int = 1,
+    poll: Callable[[], None] = lambda: None,
 ) -> list[Result]:
     """Run every benchmark in every mode; all ranks call it together and get the same results.
 
@@ -110,6 +111,7 @@ def evaluate(
         step: Optimizer steps done.
         rank: This process; problem i belongs to rank i modulo ``world_size``.
         world_size: Number of processes.
+        poll: Called after every token; what it raises ends the evaluation.
     """
     results = []
     for benchmark in benchmarks:
@@ -119,8 +121,13 @@ def evaluate(
             asked = _questions(formatter, modes[name], problems[rank::world_size], settings.repeats)
             title = f"{benchmark.name} {name}"
             with progress_bar(title, len(asked), enabled=rank == 0) as on_progress:
+
+                def report(done: int, show: Callable[[int], None] = on_progress) -> None:
+                    show(done)
+                    poll()
+
                 responses = _respond(
-                    model, formatter, modes[name], benchmark.name, asked, settings, on_progress
+                    model, formatter, modes[name], benchmark.name, asked, settings, report
                 )
             own = [
                 judge(
@@ -137,7 +144,7 @@ def evaluate(
             results.append(aggregate(samples, step=step))
             if rank == 0:
                 write_samples(run, samples)
-                _record(run, benchmark, settings, results[-1])
+                _record(run, benchmark, problems, settings, results[-1])
                 _log_result(results[-1], samples, time.monotonic() - began)
     return results
 
@@ -194,12 +201,18 @@ def _in_order(samples: list[Sample], problems: Sequence[Problem]) -> list[Sample
     return sorted(samples, key=lambda sample: (place[sample.problem_id], sample.repeat))
 
 
-def _record(run: Path, benchmark: Benchmark, settings: EvaluationSettings, result: Result) -> None:
+def _record(
+    run: Path,
+    benchmark: Benchmark,
+    problems: Sequence[Problem],
+    settings: EvaluationSettings,
+    result: Result,
+) -> None:
     content = read_results(run)
     content.add(result)
     content.versions[benchmark.name] = benchmark.version
     content.settings[result.stage] = asdict(settings)
-    if baselines := benchmark.baselines():
+    if baselines := benchmark.baselines(problems):
         content.baselines[benchmark.name] = baselines
     write_results(run, content)
 

@@ -117,9 +117,10 @@ class RunResults:
         kept = [r for r in self.results if (r.benchmark, r.mode, r.stage) != key]
         self.results = [*kept, result]
 
-    def has(self, stage: str, step: int) -> bool:
-        """Whether a stage was evaluated at this optimizer step."""
-        return any(r.stage == stage and r.step == step for r in self.results)
+    def has(self, benchmark: str, mode: str, stage: str, step: int) -> bool:
+        """Whether a benchmark was evaluated in a mode at this stage and optimizer step."""
+        wanted = (benchmark, mode, stage, step)
+        return any((r.benchmark, r.mode, r.stage, r.step) == wanted for r in self.results)
 
 
 def aggregate(samples: Sequence[Sample], *, step: int) -> Result:

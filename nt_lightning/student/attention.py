@@ -109,6 +109,10 @@ def nt_varlen(
     else:
         borders = cu_seq_lens_q
     longest = total if max_length_q is None else int(max_length_q)
+    if query.is_cuda and torch.is_autocast_enabled("cuda"):
+        # under autocast RoPE has made float32 of query and key
+        half = torch.get_autocast_dtype("cuda")
+        query, key, value = query.to(half), key.to(half), value.to(half)
     if _varlen_kernel_fits(query, dropout, softcap):
         return _torch_varlen(query, key, value, borders, longest, scaling, sliding_window), None
     dtype = query.dtype
@@ -117,7 +121,7 @@ def nt_varlen(
     ends = borders.tolist()
     groups = query.shape[1] // key.shape[1]
     parts = []
-    with torch.autocast(query.device.type, enabled=query.is_cuda):
+    with torch.autocast(query.device.type, enabled=False):  # it would cast back
         for start, end in zip(ends, ends[1:], strict=False):
             segment = (query[:, :, start:end], key[:, :, start:end], value[:, :, start:end])
             parts.append(_one_trace(*segment, groups, scaling, dropout, sliding_window, softcap))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,12 @@ def align_to_step(checkpoint: dict[str, Any], accumulate: int, batches_per_epoch
     """Put a checkpoint's place at the last whole optimizer step.
 
     A checkpoint written when an exception or Ctrl+C breaks into a step has counted micro-batches
-    whose gradients are lost; resumed as it is, the next step would lack them.
+    whose gradients are lost; resumed as it is, the next step would lack them. Lightning counts
+    micro-batches, too, where a run goes on with another number of devices and so with another
+    number of them in a step; and it takes an epoch for done in which training was told to stop.
 
     Args:
-        checkpoint: What Lightning is about to save; changed in place.
+        checkpoint: What Lightning is about to save, or has read; changed in place.
         accumulate: Micro-batches of one rank in one step.
         batches_per_epoch: Micro-batches of one rank in one epoch.
     """
@@ -51,14 +54,71 @@ def align_to_step(checkpoint: dict[str, Any], accumulate: int, batches_per_epoch
     progress = fit["epoch_loop.batch_progress"]
     optimizer = fit["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
     done = optimizer["step"]["current"]["completed"] * accumulate
-    if progress["current"]["processed"] == done:
+    whole = done >= batches_per_epoch
+    epochs = fit["epoch_progress"]
+    if not whole:
+        _set(epochs, dict.fromkeys(("processed", "completed"), epochs["current"]["started"] - 1))
+    current = progress["current"]
+    if current["processed"] == done:
         return
-    for field in ("ready", "started", "processed", "completed"):
-        surplus = progress["current"][field] - done
-        progress["current"][field] -= surplus
-        progress["total"][field] -= surplus
-    for loader in fit.get("combined_loader", []):
-        if done >= batches_per_epoch:
+    # Behind a batch Lightning has counted all but its completion.
+    behind_epoch = whole and epochs["current"]["processed"] == epochs["current"]["started"]
+    completed = done if behind_epoch else max(done - 1, 0)
+    _set(progress, {"ready": done, "started": done, "processed": done, "completed": completed})
+    progress["is_last_batch"] = whole
+    for loader in fit["state_dict"].get("combined_loader", []):
+        if loader["batches"] == 0:  # at the start of the next epoch already
+            continue
+        if whole:
             loader.update(epoch=loader["epoch"] + 1, batches=0)
         else:
             loader["batches"] = done
+
+
+def _set(tracker: dict[str, Any], values: Mapping[str, int]) -> None:
+    """Set a progress tracker's current counts, and move its totals along."""
+    for field, value in values.items():
+        surplus = tracker["current"][field] - value
+        tracker["current"][field] -= surplus
+        tracker["total"][field] -= surplus
+
+
+def check_same_student(
+    notes: Mapping[str, Any], ours: Mapping[str, Any], saved: set[str], expected: set[str]
+) -> None:
+    """Raise UserError where a checkpoint's weights are not this student's.
+
+    Args:
+        notes: The checkpoint's ``nt_lightning`` entry.
+        ours: ``lora`` and ``quantization`` of this run.
+        saved: Names of the checkpoint's weights.
+        expected: Names that this run saves.
+    """
+    if not notes:
+        raise UserError("the checkpoint was not written by nt_lightning")
+    for name, value in ours.items():
+        if notes[name] != value:
+            raise UserError(
+                f"the checkpoint was trained with model.{name} {notes[name]}; here it is {value}"
+            )
+    if saved != expected:
+        missing, extra = sorted(expected - saved), sorted(saved - expected)
+        raise UserError(
+            f"the checkpoint's weights ({notes['model_name']}) are not this student's: "
+            f"{len(missing)} are missing {missing[:3]}, {len(extra)} unknown {extra[:3]}"
+        )
+
+
+def check_same_data(notes: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raise UserError where a run would be resumed on other steps than it began with.
+
+    Args:
+        notes: The checkpoint's ``nt_lightning`` entry.
+        ours: ``TraceDataModule.identity`` of this run.
+    """
+    other = [name for name, value in ours.items() if notes["data"].get(name) != value]
+    if other:
+        raise UserError(
+            f"the checkpoint was trained on other data (different: {', '.join(other)}); resume "
+            "with the config.yaml of its run"
+        )

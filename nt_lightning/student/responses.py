@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -84,20 +86,22 @@ class ResponseFile:
     def merge(self, world_size: int) -> Path:
         """Write all ranks' responses as one file, in the order of the pool.
 
+        The ranks' lines take turns, read in binary: only a newline ends a line of JSONL, and
+        U+2028 in a response does not.
+
         Raises:
-            UserError: A rank wrote nothing.
+            UserError: No rank wrote anything.
         """
         parts = [self.folder / f".responses-{rank:05d}.jsonl" for rank in range(world_size)]
-        lines = [
-            part.read_text(encoding="utf-8").splitlines() if part.is_file() else []
-            for part in parts
-        ]
-        if not any(lines):
+        written = [part for part in parts if part.is_file()]
+        if not any(part.stat().st_size for part in written):
             raise UserError(f"{self.folder}: there was no question to respond to")
         target = self.folder / RESPONSES
-        with replacing_file(target) as partial, partial.open("w", encoding="utf-8") as out:
-            for index in range(max(map(len, lines))):
-                out.writelines(rank[index] + "\n" for rank in lines if index < len(rank))
-        for part in parts:
-            part.unlink(missing_ok=True)
+        with ExitStack() as stack:
+            out = stack.enter_context(stack.enter_context(replacing_file(target)).open("wb"))
+            ranks = [stack.enter_context(part.open("rb")) for part in written]
+            for turn in zip_longest(*ranks, fillvalue=b""):
+                out.writelines(turn)
+        for part in written:
+            part.unlink()
         return target

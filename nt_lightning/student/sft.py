@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from nt_lightning.data.batch import PackedBatch
@@ -19,7 +20,7 @@ from nt_lightning.data.questions import QuestionBatch
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.generation import generate
 from nt_lightning.student import attention
-from nt_lightning.student.checkpoint import align_to_step
+from nt_lightning.student.checkpoint import align_to_step, check_same_data, check_same_student
 from nt_lightning.student.head import backbone, base_model, head_of, verify_head
 from nt_lightning.student.host_memory import keep_freed_blocks
 from nt_lightning.student.loading import LoRA, Quantization, inference_copy, load_student
@@ -31,7 +32,7 @@ from nt_lightning.traces.modes import ThinkModes
 
 log = logging.getLogger(__name__)
 Schedule = Literal["constant", "linear", "cosine"]
-COMPUTE_DTYPES = {"bf16": torch.bfloat16, "16": torch.float16, "32": torch.float32}
+COMPUTE_DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 
 
 class MaskedSFT(LightningModule):
@@ -111,18 +112,29 @@ class MaskedSFT(LightningModule):
         """Meters for the losses of this data's teachers, and memory for training on the CPU.
 
         Raises:
-            UserError: Training without float32 master weights.
+            UserError: Training in a precision or by a strategy that this module does not know.
         """
-        if stage == "fit" and str(self.trainer.precision) in ("bf16-true", "16-true"):
-            raise UserError(
-                f"trainer.precision is {self.trainer.precision!r}: updates would be rounded away "
-                "without float32 master weights; allowed: bf16-mixed, 16-mixed, 32-true"
-            )
+        if stage == "fit":
+            self._check_trainer()
         if stage == "fit" and self.device.type == "cpu":
             keep_freed_blocks()
         teachers = getattr(self.trainer, "datamodule", None)
         names = teachers.teacher_names if teachers is not None else []
         self.train_loss, self.val_loss = GroupedLoss(names), GroupedLoss(names)
+
+    def _check_trainer(self) -> None:
+        """Float32 master weights, no loss scaling, and whole gradients on every rank."""
+        precision = str(self.trainer.precision)
+        if precision not in ("bf16-mixed", "32-true"):
+            raise UserError(
+                f"trainer.precision is {precision!r}; allowed: bf16-mixed, 32-true (updates in "
+                "half precision would be rounded away without float32 master weights)"
+            )
+        if not isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            raise UserError(
+                f"trainer.strategy is {type(self.trainer.strategy).__name__}; allowed: one "
+                "device, or ddp"
+            )
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Final hidden states [T, D] of a packed row; every trace sees itself alone."""
@@ -281,28 +293,62 @@ class MaskedSFT(LightningModule):
     # -- checkpoints -----------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep trained weights alone under LoRA, and what export needs beside the weights."""
-        if self.lora is not None:
-            trained = {name for name, p in self.named_parameters() if p.requires_grad}
-            weights = checkpoint["state_dict"]
-            checkpoint["state_dict"] = {k: v for k, v in weights.items() if k in trained}
+        """Keep trained weights alone under LoRA, and what other commands need beside them."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        saved = self._saved_names()
+        weights = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: weights[name] for name in weights if name in saved}
         if self.trainer.training:
-            align_to_step(
-                checkpoint,
-                self.trainer.accumulate_grad_batches,
-                int(self.trainer.num_training_batches),
-            )
-        modes: ThinkModes = self.trainer.datamodule.modes  # type: ignore[attr-defined]
+            self._align(checkpoint)
         checkpoint["nt_lightning"] = {
             "model_name": self.model_name,
-            "think_modes": modes.to_dict(),
-            "system_prompt": self.trainer.datamodule.system_prompt,  # type: ignore[attr-defined]
+            "think_modes": data.modes.to_dict(),
+            "system_prompt": data.system_prompt,
             "lora": asdict(self.lora) if self.lora is not None else None,
             "quantization": self.quantization,
+            "data": data.identity,
         }
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse what does not belong to this run; ask as the checkpoint's student was trained.
+
+        Raises:
+            UserError: The checkpoint holds other weights, adapters or, on resume, other data.
+        """
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        notes = checkpoint.get("nt_lightning", {})
+        lora = asdict(self.lora) if self.lora is not None else None
+        check_same_student(
+            notes,
+            {"lora": lora, "quantization": self.quantization},
+            set(checkpoint["state_dict"]),
+            self._saved_names(),
+        )
+        if self.trainer.state.fn == "fit":
+            check_same_data(notes, data.identity)
+            self._align(checkpoint)
+            return
+        data.use_prompts(ThinkModes.from_dict(notes["think_modes"]), notes["system_prompt"])
+        if self.trainer.state.fn != "predict" and notes["data"] != data.identity:
+            log.warning(
+                "the checkpoint was trained on other data than this command selects: "
+                "it may have seen questions that validate it here"
+            )
+
+    def _saved_names(self) -> set[str]:
+        """Weights that a checkpoint holds: all, or under LoRA the trained ones."""
+        if self.lora is None:
+            return set(self.state_dict())
+        return {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def _align(self, checkpoint: dict[str, Any]) -> None:
+        micro_batches = self.trainer.accumulate_grad_batches
+        steps = self.trainer.datamodule.steps_per_epoch  # type: ignore[attr-defined]
+        align_to_step(checkpoint, micro_batches, steps * micro_batches)
+
     def _compute_dtype(self) -> torch.dtype:
-        return COMPUTE_DTYPES[str(self.trainer.precision).partition("-")[0]]
+        name = str(self.trainer.precision).partition("-")[0]
+        return COMPUTE_DTYPES.get(name, torch.float32)
 
 
 class NonFiniteStep(UserError):

@@ -207,7 +207,10 @@ def _from_response(row: Row) -> Row:
 
 
 def _from_messages(row: Row) -> Row:
-    """One user and one assistant turn; a system turn is dropped, since the student has its own."""
+    """One user and one assistant turn, the reasoning in it or beside ``messages``.
+
+    A system turn is dropped, since the student has its own.
+    """
     turns = row["messages"]
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise _BadRowError("column 'messages': is no list of {role, content}")
@@ -218,6 +221,11 @@ def _from_messages(row: Row) -> Row:
     out = {key: value for key, value in row.items() if key != "messages"}
     out["question"] = _text(talk[0], "content")
     response = _text(talk[1], "content")
+    if row.get("reasoning"):
+        if _split(response, "messages") != ("", response.strip()):
+            raise _BadRowError("column 'messages': has a think block beside a column 'reasoning'")
+        out["answer"] = response.strip()
+        return out
     # DeepSeek's interface has reasoning_content, OpenRouter's and vLLM's has reasoning
     for key in ("reasoning_content", "reasoning"):
         if talk[1].get(key):

@@ -19,12 +19,16 @@ _TAGS = (THINK_OPEN, THINK_CLOSE)
 
 
 class Example(NamedTuple):
-    """What is trained on: a question in a mode, with reasoning (System-2) or without (System-1)."""
+    """What is trained on: a question in a mode, with reasoning (System-2) or without (System-1).
+
+    ``id`` is the trace's, for messages.
+    """
 
     question: str
     reasoning: str | None
     answer: str
     mode: ThinkMode
+    id: str = ""
 
 
 class EncodedExample(NamedTuple):
@@ -106,9 +110,9 @@ class PromptFormatter:
         ):
             if self.stop_token_id in body:
                 raise UserError(
-                    f"the response to {example.question[:60]!r} holds the stop token "
-                    f"{self.tokenizer.convert_ids_to_tokens(self.stop_token_id)!r} as text; a "
-                    "student would learn to stop there: mend or remove the trace"
+                    f"trace {example.id}: the response to {example.question[:60]!r} holds the "
+                    f"stop token {self.tokenizer.convert_ids_to_tokens(self.stop_token_id)!r} "
+                    "as text; a student would learn to stop there: mend or remove the trace"
                 )
             ids = [*prompt, *self._ids(prefix), *body, self.stop_token_id]
             encoded.append(EncodedExample(ids, len(prompt)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from nt_lightning.files import digest, replacing_folder, sha256_file
 from nt_lightning.traces import record
 
 MANIFEST = "manifest.json"
+QUESTION_KEY = "question_key"  # what finds traces of one question without reading texts
 ROWS_PER_SHARD = 50_000  # about a gigabyte of long reasoning in memory
 
 
@@ -34,6 +36,15 @@ class PoolMaker(Protocol):
         """How the rows were made, as plain JSON."""
 
 
+def pool_digest(folder: str | Path) -> str:
+    """Digest of a pool from its manifest alone; the shards are verified when it is opened.
+
+    Raises:
+        UserError: The folder is no pool, or its manifest is damaged.
+    """
+    return str(_manifest_of(Path(folder))["digest"])
+
+
 class Pool:
     """A pool folder: ``manifest.json`` and Parquet shards.
 
@@ -47,10 +58,7 @@ class Pool:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        path = self.folder / MANIFEST
-        if not path.is_file():
-            raise UserError(f"{self.folder} is no pool: it has no {MANIFEST}")
-        self.manifest = _read_manifest(path)
+        self.manifest = _manifest_of(self.folder)
         for shard in self.manifest["shards"]:
             file = self.folder / shard["file"]
             if not file.is_file():
@@ -115,7 +123,7 @@ def write_pool(
     """Check rows and write them as a pool, whole or not at all.
 
     Args:
-        table: Rows of the record.
+        table: Rows of the record; a column ``question_key`` is made anew from the questions.
         folder: Where the pool goes; an older pool there is replaced when the new one is complete.
         lineage: How the rows were made, as plain JSON.
         rows_per_shard: Rows in one Parquet file.
@@ -128,13 +136,14 @@ def write_pool(
     table = record.check(table, str(folder))
     if table.num_rows == 0:
         raise UserError(f"{folder}: the pool is empty; a pool has at least one trace")
+    table = _with_question_keys(table)
     with replacing_folder(folder) as partial:
         shards = _write_shards(table, partial, rows_per_shard)
         manifest = {
             "schema_version": record.SCHEMA_VERSION,
             "nt_lightning": __version__,
             "num_rows": table.num_rows,
-            "num_questions": len(table["question"].unique()),
+            "num_questions": len(table[QUESTION_KEY].unique()),
             "columns": table.column_names,
             "digest": digest([shard["sha256"] for shard in shards]),
             "shards": shards,
@@ -167,6 +176,24 @@ def _write_shards(table: pa.Table, folder: Path, rows_per_shard: int) -> list[di
             {"file": name, "num_rows": part.num_rows, "sha256": sha256_file(folder / name)}
         )
     return shards
+
+
+def _with_question_keys(table: pa.Table) -> pa.Table:
+    keys = [
+        hashlib.blake2b(question.encode(), digest_size=8).hexdigest()
+        for batch in table.select(["question"]).to_batches()
+        for question in batch["question"].to_pylist()
+    ]
+    if QUESTION_KEY in table.column_names:
+        table = table.drop_columns([QUESTION_KEY])
+    return table.append_column(QUESTION_KEY, pa.array(keys, pa.string()))
+
+
+def _manifest_of(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{folder} is no pool: it has no {MANIFEST}")
+    return _read_manifest(path)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The record: the columns of a trace, and the check that every pool passes when it is opened."""
+"""The record: the columns of a trace, and the check that every pool passes before it is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from nt_lightning.errors import UserError
 from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,8 @@ trainer:
     - class_path: callbacks.rng_state.RNGState
     - class_path: callbacks.run_summary.RunSummary
     - class_path: callbacks.throughput.Throughput
-    - class_path: lightning.pytorch.callbacks.ModelCheckpoint
-      init_args: {{save_last: true, every_n_train_steps: 2, save_on_exception: true,
-                   save_top_k: -1}}
+    - class_path: callbacks.last_checkpoint.LastCheckpoint
+      init_args: {{every_n_train_steps: 3}}
 """
 
 

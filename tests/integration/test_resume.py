@@ -31,10 +31,10 @@ def fit(recipe, folder, *arguments, check=True, **stops):
     )
 
 
-def steps(folder):
+def steps(folder, rank=0):
     """Ids of each step; a step that was run twice must have had the same ids twice."""
     seen = {}
-    for line in (folder / "steps.jsonl").read_text().splitlines():
+    for line in (folder / f"steps-{rank}.jsonl").read_text().splitlines():
         step, ids = json.loads(line)
         assert seen.setdefault(step, ids) == ids
     return seen
@@ -61,6 +61,52 @@ def test_an_undisturbed_run_sees_every_trace_once_an_epoch(undisturbed):
     for epoch in (range(1, half + 1), range(half + 1, 2 * half + 1)):
         ids = [trace_id for step in epoch for trace_id in seen[step]]
         assert len(ids) == len(set(ids)) == 40
+
+
+def test_the_last_checkpoint_has_the_final_weights(undisturbed):
+    [path] = undisturbed.glob("tiny-*/checkpoints/*")
+    assert path.name == "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["global_step"] == max(steps(undisturbed))
+    assert checkpoint["global_step"] % 3  # no step at which it is saved anyway
+    for name, value in torch.load(undisturbed / "weights.pt", weights_only=True).items():
+        assert torch.equal(checkpoint["state_dict"][name], value), name
+
+
+def test_a_finished_run_goes_on_with_more_epochs(recipe, undisturbed, tmp_path):
+    fit(recipe, tmp_path, "--trainer.max_epochs", "1")
+    fit(recipe, tmp_path, "--trainer.max_epochs", "2", "--ckpt_path", "last")
+    assert_same_end(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("devices", [(1, 2), (2, 1)])
+def test_another_number_of_devices(recipe, undisturbed, tmp_path, devices):
+    """Which traces are in a step does not depend on it; where the run goes on does not either."""
+    before, after = (
+        ("--trainer.devices", n, "--trainer.strategy", "ddp" if n > 1 else "auto") for n in devices
+    )
+    first, second = tmp_path / "first", tmp_path / "second"
+    fit(recipe, first, "--trainer.max_steps", "5", *before)
+    [checkpoint] = first.glob("tiny-*/checkpoints/last.ckpt")
+    fit(recipe, second, "--ckpt_path", checkpoint, *after)
+    wanted = steps(undisturbed)
+    ranks = [steps(second, rank) for rank in range(devices[1])]
+    assert set(ranks[0]) == set(range(6, max(wanted) + 1))
+    for step in ranks[0]:
+        ids = [trace_id for rank in ranks for trace_id in rank[step]]
+        assert sorted(ids) == sorted(wanted[step])
+
+
+def test_a_checkpoint_goes_with_its_data_alone(recipe, undisturbed, tmp_path):
+    [checkpoint] = undisturbed.glob("tiny-*/checkpoints/last.ckpt")
+    refused = fit(
+        recipe, tmp_path, "--ckpt_path", checkpoint, "--data.num_traces", "30", check=False
+    )
+    assert refused.returncode == 2
+    assert "trained on other data (different: traces)" in refused.stderr
+    refused = fit(recipe, tmp_path, "--ckpt_path", checkpoint, "--model.lora.r", "4", check=False)
+    assert refused.returncode == 2
+    assert "the checkpoint was trained with model.lora None" in refused.stderr
 
 
 @pytest.mark.parametrize("kill_at", [6, 12])
@@ -90,6 +136,8 @@ def test_a_step_that_is_not_finite_changes_nothing(recipe, undisturbed, tmp_path
     assert "Traceback" not in stopped.stderr
     for trace_id in steps(undisturbed)[4]:
         assert trace_id in stopped.stderr
-    (good,) = tmp_path.glob("tiny-*/checkpoints/*step=2.ckpt")
-    kept = torch.load(good, weights_only=True)["state_dict"]
+    [good] = tmp_path.glob("tiny-*/checkpoints/last.ckpt")
+    checkpoint = torch.load(good, weights_only=True)
+    assert checkpoint["global_step"] == 3
+    kept = checkpoint["state_dict"]
     assert all(value.isfinite().all() for value in kept.values())

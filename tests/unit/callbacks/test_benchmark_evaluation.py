@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ class Sums(Benchmark):
     def grade(self, problem: Problem, answer: str) -> bool:
         return answer == problem.reference_answer
 
-    def baselines(self) -> dict[str, float]:
-        return {"majority": 1 / self.count}
+    def baselines(self, problems: Sequence[Problem]) -> dict[str, float]:
+        return {"majority": 1 / len(problems)}
 
 
 class TinyData(LightningDataModule):

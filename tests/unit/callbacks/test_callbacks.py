@@ -66,6 +66,19 @@ def test_generators_come_back(tmp_path):
     assert draw() != want
 
 
+def test_in_the_middle_of_a_step_its_beginning_is_saved():
+    callback, trainer = RNGState(), SimpleNamespace(accumulate_grad_batches=2)
+    callback.on_train_batch_start(trainer, None, None, 4)
+    began = torch.get_rng_state()
+    draw()
+    callback.on_train_batch_end(trainer, None, None, None, 4)
+    assert torch.equal(callback.state_dict()["ranks"][0]["torch"], began)
+    callback.on_train_batch_start(trainer, None, None, 5)
+    draw()
+    callback.on_train_batch_end(trainer, None, None, None, 5)
+    assert not torch.equal(callback.state_dict()["ranks"][0]["torch"], began)
+
+
 def test_the_fingerprint_knows_every_weight():
     layer = torch.nn.Linear(3, 3)
     before = weights_fingerprint(layer)

@@ -9,7 +9,7 @@ from nt_lightning.errors import UserError
 
 POOL = pa.table(
     {
-        "question": ["a", "a", "b", "b", "c"],
+        "question_key": ["a", "a", "b", "b", "c"],
         "teacher": ["x", "y", "y", "x", "z"],
     }
 )
@@ -29,7 +29,8 @@ def test_unknown_teacher():
 
 
 def ids(count):
-    return pa.table({"id": [f"t{i}" for i in range(count)]})
+    names = [f"t{i}" for i in range(count)]
+    return pa.table({"id": names, "question_key": names})
 
 
 def by_chance(columns, size, seed):
@@ -55,6 +56,33 @@ def test_none_takes_the_rest():
 def test_too_small_a_pool(wanted, val):
     with pytest.raises(UserError, match="the pool has 10 questions"):
         choose(ids(10), by_chance, num_traces=wanted, num_val=val, seed=0)
+
+
+def test_a_selection_in_any_order_is_sorted():
+    chosen = choose(ids(9), lambda c, n, s: [7, 0, 3], num_traces=3, num_val=0, seed=0)
+    assert chosen.train.tolist() == [0, 3, 7]
+
+
+@pytest.mark.parametrize(
+    ("rows", "wrong"),
+    [
+        ([1, 2], r"rows of shape \(2,\), not \(3,\)"),
+        ([[1, 2, 3]], r"rows of shape \(1, 3\), not \(3,\)"),
+        (None, r"rows of shape \(\), not \(3,\)"),
+        ([1.0, 2.0, 3.0], "rows of type float64, not integers"),
+        ([True, False, True], "rows of type bool, not integers"),
+        ([2, 5, 2], "row 2 2 times; allowed: once"),
+        ([0, 1, 9], "rows 0 to 9; allowed: 0 to 8"),
+        ([-1, 0, 1], "rows -1 to 1; allowed: 0 to 8"),
+    ],
+)
+def test_a_selection_that_breaks_its_contract_is_named(rows, wrong):
+    class Wild:
+        def select(self, columns, size, seed):
+            return rows
+
+    with pytest.raises(UserError, match=rf"Wild\.select gave {wrong}"):
+        choose(ids(9), Wild().select, num_traces=3, num_val=0, seed=0)
 
 
 def test_random_rows_do_not_depend_on_the_order_of_the_pool():

@@ -55,6 +55,24 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         Math500(str(path)).problems()
 
 
+def test_blank_lines_are_skipped_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(f"{json.dumps(row())}\n \n\n", encoding="utf-8")
+    assert len(Math500(str(path)).problems()) == 1
+    path.write_text(f"{json.dumps(row())}\n\n{{\n", encoding="utf-8")
+    with pytest.raises(UserError, match="line 3"):
+        Math500(str(path)).problems()
+
+
+def test_without_network_it_asks_for_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(name: str, **_: object) -> None:
+        raise ConnectionError(f"Couldn't reach {name!r} on the Hub")
+
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    with pytest.raises(UserError, match=r"Couldn't reach .*; give path, the file test\.jsonl of"):
+        Math500().problems()
+
+
 @real
 def test_the_order_is_seeded_and_mixes_subjects() -> None:
     problems = Math500(str(FILE)).problems()

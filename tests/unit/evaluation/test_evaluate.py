@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,9 @@ class Sums(Benchmark):
         if answer == "99":
             raise UngradedError("too hard")
         return answer == problem.reference_answer
+
+    def baselines(self, problems: Sequence[Problem]) -> dict[str, float]:
+        return {"majority": 1 / len(problems)}
 
 
 def run_evaluation(root: Path, student: str, benchmark: Benchmark, **changes: Any) -> Any:
@@ -125,6 +129,7 @@ def test_the_first_problems_are_taken(tmp_path: Path, student: str) -> None:
     assert [result.num_problems for result in results] == [2, 2]
     rows = read_samples(samples_path(tmp_path, "after", "sums", "no_think"))
     assert {row.problem_id for row in rows} == {"p0", "p1"}
+    assert read_results(tmp_path).baselines == {"sums": {"majority": 1 / 2}}
 
 
 def test_out_of_time_is_not_wrong(

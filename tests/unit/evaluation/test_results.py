@@ -135,8 +135,10 @@ def test_adding_replaces_the_same_stage_and_keeps_the_others() -> None:
         ("after", 4, "think"),
         ("after", 4, "no_think"),
     ]
-    assert content.has("after", 4)
-    assert not content.has("after", 2)
+    name = content.results[0].benchmark
+    assert content.has(name, "think", "after", 4)
+    assert not content.has(name, "think", "after", 2)
+    assert not content.has(name, "adaptive", "after", 4)
 
 
 def test_no_file_is_no_results(tmp_path: Path) -> None:

@@ -136,3 +136,23 @@ def test_float32_on_the_cpu_also_under_autocast(monkeypatch):
         out, _ = nt_varlen(torch.nn.Module(), query, query, query, None)
     assert seen == [(torch.float32, torch.float32)]
     assert out.dtype == torch.bfloat16
+
+
+def test_under_cuda_autocast_the_kernel_gets_half_precision(monkeypatch):
+    """RoPE makes float32 of query and key; a tensor that says it is on CUDA stands for one."""
+    seen = []
+
+    class OnCUDA(torch.Tensor):
+        is_cuda = True
+
+    def kernel(query, key, value, *rest):
+        seen.extend([query.dtype, key.dtype, value.dtype])
+        return query
+
+    monkeypatch.setattr(attention, "_torch_varlen", kernel)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: True)
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda _: torch.bfloat16)
+    query = torch.randn(1, 2, 5, 8).as_subclass(OnCUDA)
+    nt_varlen(torch.nn.Module(), query, query, query.bfloat16(), None)
+    assert seen == [torch.bfloat16] * 3

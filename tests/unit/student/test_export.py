@@ -33,7 +33,7 @@ def trained(folder, *, system_prompt=None, lora=None, quantization=None, **confi
     """A module whose weights are no longer the base model's, and what it puts into a checkpoint."""
     name = save_tiny_student(folder / "base", **config)
     module = MaskedSFT(name, lora=lora, quantization=quantization)
-    data = SimpleNamespace(modes=MODES, system_prompt=system_prompt)
+    data = SimpleNamespace(modes=MODES, system_prompt=system_prompt, identity={})
     module._trainer = SimpleNamespace(precision="32-true", training=False, datamodule=data)
     module.configure_model()
     generator = torch.Generator().manual_seed(1)

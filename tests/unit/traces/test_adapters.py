@@ -81,6 +81,12 @@ def test_messages(file, answer):
     assert read_jsonl(file, teacher="t").to_pylist() == [GOOD]
 
 
+def test_reasoning_beside_messages(file):
+    turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": " A\n"}]
+    write(file, {"id": "a", "messages": turns, "reasoning": "R"})
+    assert read_jsonl(file, teacher="t").to_pylist() == [GOOD]
+
+
 def test_shapes_may_be_mixed_and_columns_absent(file, monkeypatch):
     monkeypatch.setattr(adapters, "ROWS_PER_CHUNK", 2)
     rows = [good("a"), {**GOOD, "id": "b", "score": 1}, good("c"), good("d", score=2.5)]
@@ -154,6 +160,20 @@ BAD = [
             ],
         },
         "column 'content': is [{'type': 'text', 'text': 'A'}], not text",
+    ),
+    *(
+        (
+            {
+                "teacher": "t",
+                "reasoning": "R",
+                "messages": [
+                    {"role": "user", "content": "Q"},
+                    {"role": "assistant", "content": content},
+                ],
+            },
+            "column 'messages': has a think block beside a column 'reasoning'",
+        )
+        for content in ("<think>R</think>A", "<think>\n</think>A", "[THINK]R[/THINK]A")
     ),
 ]
 

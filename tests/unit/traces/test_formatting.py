@@ -162,8 +162,10 @@ def test_a_prefix_that_no_response_has(formatters, reasoning, prefix):
 
 
 def test_a_stop_token_inside_a_response(formatters):
-    with pytest.raises(UserError, match=r"response to 'Q' holds the stop token '<\|im_end\|>'"):
-        formatters["smollm2"].encode([Example("Q", None, "7<|im_end|>", NO_THINK)])
+    example = Example("Q", None, "7<|im_end|>", NO_THINK, "t7")
+    message = r"trace t7: the response to 'Q' holds the stop token '<\|im_end\|>' as text"
+    with pytest.raises(UserError, match=message):
+        formatters["smollm2"].encode([example])
 
 
 def test_a_tokenizer_without_template():

@@ -1,0 +1,54 @@
+"""The checkpoint a run resumes from and its student is exported from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from nt_lightning.student.sft import NonFiniteStep
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps one file, ``last.ckpt``: every n optimizer steps, when training ends or is stopped.
+
+    Lightning's own ``save_last`` leaves out the steps after the last multiple of n, so that the
+    student of the final evaluation would be in no file. For checkpoints to choose from, add a
+    ``ModelCheckpoint(monitor=...)`` beside it.
+
+    Args:
+        every_n_train_steps: Optimizer steps between two savings.
+    """
+
+    def __init__(self, every_n_train_steps: int = 50) -> None:
+        super().__init__(
+            every_n_train_steps=every_n_train_steps,
+            save_last=True,
+            save_top_k=0,
+            save_on_exception=True,
+        )
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Save where an exception or Ctrl+C stopped the training; not weights that may be NaN."""
+        if self._should_save_on_exception(trainer) and not isinstance(exception, NonFiniteStep):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save every n steps and after the last one."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.global_step == trainer.datamodule.num_steps:  # type: ignore[attr-defined]
+            self._save_once(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save where training was told to stop."""
+        self._save_once(trainer)
+
+    def _save_once(self, trainer: Trainer) -> None:
+        saved = self._last_global_step_saved == trainer.global_step
+        if not saved and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
