@@ -197,7 +197,86 @@ def test_steps_are_counted_from_the_plan(pool, student):
         ({"max_steps": 3}, 3),
         ({"max_epochs": 2, "max_steps": 100}, 2 * per_epoch),
         ({"max_epochs": 2, "limit_train_batches": 4}, 4),
+        ({"max_epochs": 2, "limit_train_batches": 5}, 4),
+        ({"max_epochs": 2, "limit_train_batches": 1}, 2),
+        ({"max_epochs": 1, "limit_train_batches": 0.5}, per_epoch // 2),
     ]:
         data.trainer = Trainer(accelerator="cpu", logger=False, **options)
         data.trainer.accumulate_grad_batches = 2
         assert data.num_steps == wanted
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(5, 4), (1, 2), (0.5, None), (1.0, 1.0)])
+def test_a_limit_of_batches_leaves_whole_steps(pool, student, limit, kept):
+    data = RandomSelection(pool, student, max_tokens=256, tokens_per_step=512)
+    data.trainer = Trainer(accelerator="cpu", logger=False, limit_train_batches=limit)
+    data.prepare_data()
+    data.setup("fit")
+    steps = data.plan(0).num_steps
+    wanted = 2 * (steps // 2) if kept is None else kept
+    assert data.trainer.limit_train_batches == wanted
+    loader = data.train_dataloader()
+    for _ in loader:
+        pass
+    assert len(loader.plan_sampler) == (2 * steps if kept == 1.0 else wanted)
+    loader._done = len(loader.plan_sampler)
+    assert loader.state_dict() == {"epoch": 1, "batches": 0}
+
+
+class Hardest(RandomSelection):
+    def __init__(self, pool, model_name, threshold=0, **rest):
+        super().__init__(pool, model_name, **rest)
+        self.threshold = threshold
+
+
+def test_a_subclass_and_its_arguments_have_traces_of_their_own(pool, student):
+    one = Hardest(pool, student, threshold=1)
+    assert one.selection_key() == {"threshold": 1}
+    folders = {
+        data.folder
+        for data in (one, Hardest(pool, student, threshold=2), RandomSelection(pool, student))
+    }
+    assert len(folders) == 3
+
+
+def test_system1_alone_asks_think_for_the_length_of_its_traces(pool, student):
+    data = ready(pool, student, mixing=Mixing("none"))
+    rows = {row["id"]: row for row in tiny_rows(64).to_pylist()}
+    words = [
+        len(f"{rows[i]['reasoning']} {rows[i]['answer']}".split())
+        for i in data.traces("train")["id"]
+    ]
+    mean = int(float(f"{sum(words) / len(words):.2g}"))
+    assert data.modes.think.instruction.endswith(f"Use about {mean} words")
+
+
+def test_predict_tokenises_nothing_and_knows_the_modes(pool, student):
+    """A trace that is too long for training is no hindrance."""
+    data = RandomSelection(pool, student, max_tokens=8, tokens_per_step=8)
+    data.trainer = Trainer(accelerator="cpu", logger=False)
+    data.trainer.state.fn = "predict"
+    data.prepare_data()
+    data.setup("predict")
+    assert data.modes == ready(pool, student, num_val=0).modes
+    data.use_prompts(ThinkModes().with_num_words(3), "Be brief.")
+    assert data.modes.think.instruction.endswith("about 3 words")
+    assert "Be brief." in data.formatter.prompt_text("Hi", data.modes.think)
+
+
+def test_validation_questions_are_the_same_for_other_teachers(student, tmp_path):
+    rows = tiny_rows(32)
+    names = pa.array([f"other-{i}" for i in range(32)])
+    other = rows.set_column(rows.column_names.index("id"), "id", names)
+    other = other.set_column(
+        rows.column_names.index("teacher"), "teacher", pa.array(["other"] * 32)
+    )
+    write_pool(pa.concat_tables([rows, other]), tmp_path / "pool", {})
+    teachers = rows["teacher"].unique().to_pylist()
+    seen = [
+        {
+            int(i.rpartition("-")[2])
+            for i in ready(str(tmp_path / "pool"), student, teachers=t).traces("val")["id"]
+        }
+        for t in (teachers, ["other"])
+    ]
+    assert seen[0] == seen[1]
