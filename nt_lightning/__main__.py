@@ -54,7 +54,7 @@ def _dispatch(arguments: list[str], *, given: bool) -> int:
     gc.disable()  # collections during these imports cost a fifth of the start
     from nt_lightning.cli import run
 
-    gc.freeze()  # modules stay to the end: no collection need look at them, at the exit least of all
+    gc.freeze()  # modules stay to the end: no collection need look at them
     gc.enable()
     return run(arguments if given else None)
 

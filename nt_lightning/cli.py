@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerStatus
@@ -23,6 +24,7 @@ from nt_lightning.errors import UserError
 from nt_lightning.evaluation.results import read_results
 from nt_lightning.manners import ShortErrors, one_line
 from nt_lightning.preview import preview
+from nt_lightning.progress import RunProgressBar
 from nt_lightning.report.matrix import mode_matrix
 from nt_lightning.runs import choose_run_folder, drop_if_empty, latest_checkpoint
 from nt_lightning.student.checkpoint import AtomicCheckpointIO
@@ -120,6 +122,11 @@ class CLI(LightningCLI):
         plugins = given.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+        callbacks = given.callbacks or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        if given.enable_progress_bar is not False and not (has_bar or given.barebones):
+            kwargs["callbacks"] = [*callbacks, RunProgressBar()]
         CLI.running = super().instantiate_trainer(**kwargs)
         return CLI.running
 

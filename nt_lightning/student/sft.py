@@ -184,6 +184,7 @@ class MaskedSFT(StudentModule):
     test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
 
+
 class NonFiniteStep(UserError):
     """A step whose gradient is not finite: nothing was updated.
 

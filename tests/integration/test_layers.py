@@ -20,7 +20,7 @@ ALLOWED = {
     "nt_lightning.pool": {"evaluation", "traces"},
 }
 PACKAGES = {name.rpartition(".")[2] for name in ALLOWED}
-TOP = {"__main__", "cli", "errors", "files", "manners", "models", "preview", "runs"}
+TOP = {"__main__", "cli", "errors", "files", "manners", "models", "preview", "progress", "runs"}
 
 
 def imports_of(path: Path) -> set[str]:
