@@ -283,14 +283,25 @@ class TraceDataModule(LightningDataModule, ABC):
         return cache_folder(self.pool_source, self.wanted, selection, self.formatter)
 
     def selection_key(self) -> dict[str, Any]:
-        """The subclass's own arguments, for the cache key: attributes of the same names."""
-        own = inspect.signature(type(self)).parameters
+        """The subclass's own arguments, for the cache key: attributes of the same names.
+
+        Raises:
+            UserError: The subclass keeps an argument under another name.
+        """
         inherited = inspect.signature(TraceDataModule).parameters
-        return {
-            name: getattr(self, name)
-            for name, parameter in own.items()
-            if name not in inherited and parameter.kind is not parameter.VAR_KEYWORD
-        }
+        own = [
+            name
+            for name, parameter in inspect.signature(type(self)).parameters.items()
+            if name not in inherited
+            and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        ]
+        for name in own:
+            if not hasattr(self, name):
+                raise UserError(
+                    f"{type(self).__name__} has no attribute {name!r}; keep the argument under "
+                    "its name, or override selection_key"
+                )
+        return {name: getattr(self, name) for name in own}
 
     def _needs_questions_alone(self) -> bool:
         return self.trainer is not None and self.trainer.state.fn == "predict"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,11 +44,21 @@ def write_recipe(folder: Path) -> Path:
     return recipe
 
 
+def _hear_ctrl_c() -> None:
+    """A shell's background job ignores SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def nt(*arguments: object, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m nt_lightning``."""
     command = [sys.executable, "-W", "ignore", "-m", "nt_lightning", *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **env}
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env},
+        preexec_fn=_hear_ctrl_c,
     )
     assert not check or done.returncode == 0, done.stderr[-3000:]
     return done

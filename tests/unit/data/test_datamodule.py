@@ -239,6 +239,16 @@ def test_a_subclass_and_its_arguments_have_traces_of_their_own(pool, student):
     assert len(folders) == 3
 
 
+class Forgetful(RandomSelection):
+    def __init__(self, *args, threshold=0, **rest):
+        super().__init__(*args, **rest)
+
+
+def test_an_argument_that_is_not_kept_is_named(pool, student):
+    with pytest.raises(UserError, match="Forgetful has no attribute 'threshold'"):
+        _ = Forgetful(pool, student, threshold=2).folder
+
+
 def test_system1_alone_asks_think_for_the_length_of_its_traces(pool, student):
     data = ready(pool, student, mixing=Mixing("none"))
     rows = {row["id"]: row for row in tiny_rows(64).to_pylist()}
