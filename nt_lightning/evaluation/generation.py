@@ -65,7 +65,7 @@ def generate(
         formatter: Knows tokenizer and stop token.
         prompts: Prompt ids, with the mode's prefix at the end.
         max_new_tokens: Limit for each response; lowered where the model's context is shorter.
-        batch_size: Prompts at a time.
+        batch_size: Prompts at a time; halved where the GPU's memory does not suffice.
         prefix: Text of the mode's prefix, put in front of each response again.
         temperature: 0 is greedy.
         top_p: Nucleus of the sampling, in (0, 1].
@@ -96,10 +96,20 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     done: dict[int, Generation] = {}
     with _plain_generation_config(model), _contiguous_head_input(model):
-        for begin in range(0, len(order), batch_size):
-            rows = order[begin : begin + batch_size]
+        while len(done) < len(order):
+            rows = order[len(done) : len(done) + batch_size]
             batch = [prompts[row] for row in rows]
-            responses = decode_batch(model, decoding, batch, [names[row] for row in rows], begin)
+            try:
+                responses = decode_batch(
+                    model, decoding, batch, [names[row] for row in rows], len(done)
+                )
+            except torch.OutOfMemoryError:
+                if batch_size == 1:
+                    raise
+                batch_size //= 2
+                torch.cuda.empty_cache()
+                log.warning("out of memory: generating %d responses at a time", batch_size)
+                continue
             done |= {
                 row: _finished(formatter, decoding, prefix, ids)
                 for row, ids in zip(rows, responses, strict=True)

@@ -116,7 +116,7 @@ def check_same_data(notes: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
         notes: The checkpoint's ``nt_lightning`` entry.
         ours: ``TraceDataModule.identity`` of this run.
     """
-    other = [name for name, value in ours.items() if notes["data"].get(name) != value]
+    other = [name for name, value in ours.items() if notes.get("data", {}).get(name) != value]
     if other:
         raise UserError(
             f"the checkpoint was trained on other data (different: {', '.join(other)}); resume "

@@ -187,7 +187,7 @@ class StudentModule(LightningModule):
             self._align(checkpoint)
             return
         data.use_prompts(ThinkModes.from_dict(notes["think_modes"]), notes["system_prompt"])
-        if self.trainer.state.fn != "predict" and notes["data"] != data.identity:
+        if self.trainer.state.fn != "predict" and notes.get("data") != data.identity:
             log.warning(
                 "the checkpoint was trained on other data than this command selects: "
                 "it may have seen questions that validate it here"

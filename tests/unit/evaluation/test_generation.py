@@ -266,3 +266,25 @@ def test_the_head_reads_contiguous_memory_and_is_left_as_it_was(
     assert contiguous
     assert all(contiguous)
     assert not head._forward_pre_hooks
+
+
+def test_a_lack_of_memory_halves_the_batch(
+    model: PreTrainedModel,
+    formatter: PromptFormatter,
+    prompts: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wanted = generate(model, formatter, prompts, max_new_tokens=4, batch_size=2)
+    decode, sizes = generation.decode_batch, []
+
+    def small_gpu(model: Any, decoding: Any, batch: Any, *rest: Any) -> Any:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError
+        return decode(model, decoding, batch, *rest)
+
+    monkeypatch.setattr(generation, "decode_batch", small_gpu)
+    assert generate(model, formatter, prompts, max_new_tokens=4, batch_size=5) == wanted
+    assert sizes == [5, 2, 2, 1]
+    assert "generating 2 responses at a time" in caplog.text
