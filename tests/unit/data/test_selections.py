@@ -1,0 +1,163 @@
+"""Each selection's outcome against its rule, on pools with known proportions."""
+
+import logging
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from nt_lightning.data.selections import (
+    AgreementSelection,
+    LongSelection,
+    RandomSelection,
+    ShortReferenceSelection,
+    StrategySelection,
+    TopicSelection,
+    VerbositySelection,
+)
+from nt_lightning.errors import UserError
+
+RNG = np.random.default_rng(1)
+COUNT = 10_000
+
+
+def columns(count=COUNT, **values):
+    return pa.table({"id": [f"trace-{i}" for i in range(count)], **values})
+
+
+def strategies(count):
+    return [f"s{i}" for i in range(count)] * 2  # each twice: different ones count
+
+
+SETS = [strategies(int(n)) for n in RNG.integers(1, 12, COUNT)]
+TABLES = {
+    RandomSelection: {},
+    TopicSelection: {"domain": [f"d{i % 7}" for i in range(COUNT)]},
+    LongSelection: {"response_tokens": RNG.integers(1, 16_000, COUNT)},
+    VerbositySelection: {"verbosity": RNG.integers(0, 11, COUNT)},
+    StrategySelection: {"reasoning_strategies": SETS, "num_steps": RNG.integers(1, 60, COUNT)},
+    AgreementSelection: {"models_agree": RNG.random(COUNT) < 0.64},
+    ShortReferenceSelection: {
+        "reference_answer": [" ".join(["word"] * int(n)) for n in RNG.integers(0, 9, COUNT)]
+    },
+}
+
+
+@pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
+def test_the_same_for_any_order_and_shards_and_nested(kind):
+    data, table = kind(""), columns(**TABLES[kind])
+    small = data.select(table, 500, 3)
+    assert len(small) == len(set(small)) == 500
+    assert set(small) < set(data.select(table, 2_000, 3))
+    assert set(small) != set(data.select(table, 500, 4))
+    order = RNG.permutation(COUNT)
+    shuffled = table.take(pa.array(order))
+    shards = pa.concat_tables([shuffled.slice(0, 999), shuffled.slice(999)])
+    assert set(order[data.select(shards, 500, 3)]) == set(small)
+
+
+def test_topics_are_even_and_small_ones_give_all():
+    sizes = {"a": 5_000, "b": 3_000, "c": 40, None: 100}
+    domain = [name for name, count in sizes.items() for _ in range(count)]
+    rows = TopicSelection("").select(columns(len(domain), domain=domain), 1_040, 0)
+    taken = [domain[row] for row in rows]
+    assert {name: taken.count(name) for name in sizes} == {"a": 500, "b": 500, "c": 40, None: 0}
+
+
+def test_long_is_kept_in_proportion():
+    tokens = RNG.integers(500, 12_000, 100_000)
+    rows = LongSelection("").select(columns(100_000, response_tokens=tokens), 1_000, 0)
+    expected = np.minimum(1, (tokens / 5000) ** 2.5)
+    expected *= 1_000 / expected.sum()
+    bins = np.digitize(tokens, [1500, 2500, 3500, 5000, 8000])
+    for number in range(6):
+        want = expected[bins == number].sum()
+        got = (bins[rows] == number).sum()
+        assert abs(got - want) < 4 * want**0.5 + 0.01 * want
+
+
+@pytest.mark.parametrize(
+    ("level", "order"),
+    [("low", [0, 1, 2]), ("high", [10, 9, 8]), ("medium", [5, (4, 6), (3, 7)])],
+)
+def test_verbosity_from_its_end_inwards(level, order):
+    score = np.repeat(np.arange(11), 100)
+    data = VerbositySelection("", level=level)
+    rows = data.select(columns(1_100, verbosity=score), 250, 0)
+    allowed = np.concatenate([np.atleast_1d(scores) for scores in order])
+    taken = np.bincount(score[rows], minlength=11)
+    assert taken[order[0]] == 100
+    if level == "medium":
+        assert taken[4] + taken[6] == 150
+    else:
+        assert taken[order[1]] == 100
+        assert taken[order[2]] == 50
+    assert set(score[rows]) <= set(allowed)
+
+
+def test_strategies_are_down_sampled_by_each_reason(caplog):
+    """Half as few strategies, a sixth too many, the rest kept; none or all thinly spread."""
+    number = np.array([3, 4, 5, 8, 9, 2] * 6_000)
+    sets = [strategies(int(n)) for n in number]
+    steps = number * np.where(np.arange(len(number)) % 5 == 0, 10, 2)
+    data = StrategySelection("", low_density=0.3)
+    table = columns(len(number), reasoning_strategies=sets, num_steps=steps)
+    with caplog.at_level(logging.WARNING):
+        rows = data.select(table, 1_000, 0)
+    assert caplog.messages == []
+    outside = (number <= 4) | (number > 8)
+    density = number / steps
+    low = density < np.quantile(density, 0.3)
+    weights = np.where(outside, 0.1, 1.0) * np.where(low, 0.1, 1.0)
+    for group in np.unique(weights):
+        want = 1_000 * weights[weights == group].sum() / weights.sum()
+        got = (weights[rows] == group).sum()
+        assert abs(got - want) < 4 * want**0.5 + 0.02 * want
+
+
+def test_a_rule_that_hits_nearly_all_is_reported(caplog):
+    sets = [strategies(2)] * 50
+    with caplog.at_level(logging.WARNING):
+        table = columns(50, reasoning_strategies=sets, num_steps=[4] * 50)
+        StrategySelection("").select(table, 5, 0)
+    assert caplog.messages[0] == "at most 4 strategies: 100.0 % of the candidates"
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_one_side_alone(agree):
+    verdicts = [True, False, None] * 100
+    data = AgreementSelection("", agree=agree)
+    rows = data.select(columns(300, models_agree=verdicts), 100, 0)
+    assert {verdicts[row] for row in rows} == {agree}
+    with pytest.raises(UserError, match=f"100 of 300 candidates have models_agree {agree}"):
+        data.select(columns(300, models_agree=verdicts), 101, 0)
+
+
+def test_shortest_references_that_are_not_empty():
+    answers = ["", None, "42", " x = 3 ", "one", "two words", "  "]
+    data = ShortReferenceSelection("")
+    table = columns(7, reference_answer=answers)
+    assert data.select(table, 2, 0).tolist() == [2, 4]
+    assert data.select(table, 3, 0).tolist() == [2, 4, 5]
+    assert data.select(table, 4, 0).tolist() == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "kind_of_null"),
+    [
+        (TopicSelection, "domain", pa.string()),
+        (LongSelection, "response_tokens", pa.int64()),
+        (VerbositySelection, "verbosity", pa.int64()),
+        (ShortReferenceSelection, "reference_answer", pa.string()),
+    ],
+)
+def test_a_column_of_nulls_is_named(kind, column, kind_of_null):
+    table = columns(5, **{column: pa.nulls(5, kind_of_null)})
+    with pytest.raises(UserError, match=f"num_traces is 1, but 0 of 5 candidates have a {column}"):
+        kind("").select(table, 1, 0)
+
+
+@pytest.mark.parametrize("bad", [{"down_weight": 0.0}, {"low_density": 1.0}])
+def test_arguments_out_of_range(bad):
+    with pytest.raises(UserError, match=f"data.{next(iter(bad))} is"):
+        StrategySelection("", **bad)
