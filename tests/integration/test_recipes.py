@@ -6,6 +6,7 @@ import pytest
 from lightning.pytorch.cli import LightningCLI
 
 from nt_lightning.cli import CLI, cli_arguments
+from nt_lightning.data.assemble import open_pool, pick
 from tests.integration.command import ROOT
 
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -19,7 +20,7 @@ class ReadRecipe(LightningCLI):
 
 
 def test_none_is_missing():
-    assert len(RECIPES) == 12
+    assert len(RECIPES) == 20
 
 
 @pytest.mark.parametrize(
@@ -34,8 +35,15 @@ def test_recipe(recipe: Path, tmp_path, monkeypatch):
     cli = ReadRecipe(**cli_arguments(), run=False, args=[*arguments, "--trainer.devices=1"])
     assert type(cli.model).__name__ == "MaskedSFT"
     assert cli.datamodule.model_name == cli.model.model_name
+    pool = cli.datamodule.pool_source
+    assert isinstance(pool, str) == (recipe.parts[-3] == "llama3_1_8b")  # a fragment keeps it
     names = {type(callback).__name__ for callback in cli.trainer.callbacks}
     assert {"RNGState", "RunSummary", "Throughput", "BenchmarkEvaluation"} <= names
+    if recipe.parent.name == "selections":
+        data = cli.datamodule
+        pool = open_pool(pool)
+        picked = pick(pool, data.wanted, data.select, data.selection_columns)
+        assert len(picked.chosen.train) == data.wanted.num_traces
     header = recipe.read_text().splitlines()
     assert any("python -m nt_lightning" in line or "torchrun" in line for line in header[:8])
 
