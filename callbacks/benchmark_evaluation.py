@@ -196,6 +196,12 @@ class BenchmarkEvaluation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, stage: str
     ) -> dict[str, float]:
         datamodule = _datamodule(trainer)
+        log.info(
+            "%s: %s in %s",
+            stage,
+            ", ".join(benchmark.name for benchmark in self.benchmarks),
+            ", ".join(self.modes),
+        )
         generating: Any = pl_module.generating
         with isolate_rng(), generating() as model:
             results = evaluate(

@@ -26,7 +26,13 @@ from nt_lightning.manners import ShortErrors, one_line
 from nt_lightning.preview import preview
 from nt_lightning.progress import RunProgressBar
 from nt_lightning.report.matrix import mode_matrix
-from nt_lightning.runs import choose_run_folder, drop_if_empty, latest_checkpoint
+from nt_lightning.runs import (
+    CHECKPOINTS,
+    LAST,
+    choose_run_folder,
+    drop_if_empty,
+    latest_checkpoint,
+)
 from nt_lightning.student.checkpoint import AtomicCheckpointIO
 
 log = logging.getLogger(__name__)
@@ -106,6 +112,8 @@ class CLI(LightningCLI):
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(latest_checkpoint(root, name))
         ckpt_path = config.get("ckpt_path")
+        if ckpt_path is not None and not Path(ckpt_path).exists():
+            raise UserError(f"--ckpt_path {ckpt_path}: there is no such checkpoint")
         resumed = ckpt_path if self.subcommand == "fit" else None
         CLI.run_folder = choose_run_folder(root, name, str(self.subcommand), resumed)
 
@@ -119,6 +127,8 @@ class CLI(LightningCLI):
                 CSVLogger(folder, name="", version=""),
                 TensorBoardLogger(folder, name="", version="tensorboard"),
             ]
+        if self.subcommand == "predict":
+            kwargs["logger"] = False
         plugins = given.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
@@ -171,10 +181,12 @@ def run(argv: Sequence[str] | None) -> int:
     try:
         CLI(**cli_arguments())
     except SIGTERMException:
+        _say_how_to_go_on()
         return EXIT_SIGTERM
     except SystemExit as stop:
         trainer = CLI.running
         if trainer is not None and trainer.state.status == TrainerStatus.INTERRUPTED:
+            _say_how_to_go_on()
             return EXIT_SIGINT
         return stop.code if isinstance(stop.code, int) else 1
     except FileNotFoundError as error:
@@ -188,6 +200,12 @@ def run(argv: Sequence[str] | None) -> int:
         if CLI.run_folder is not None:
             drop_if_empty(CLI.run_folder)
     return 0
+
+
+def _say_how_to_go_on() -> None:
+    folder = CLI.run_folder
+    if folder is not None and (folder / CHECKPOINTS / LAST).is_file():
+        print(f"stopped; the same command with --ckpt_path last goes on in {folder}")
 
 
 def _known_names(parser: Any) -> list[str]:
@@ -226,6 +244,9 @@ def _quieten() -> None:
     # the run's folder is chosen by us and a resumed run goes on in it
     warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    # a checkpoint of another run is asked, not gone on with; predict writes a file
+    warnings.filterwarnings("ignore", message=".*The dirpath has changed.*")
+    warnings.filterwarnings("ignore", message=".*predict returned None.*")
     # torch's own deprecation inside Lightning
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     # the summary's size estimate

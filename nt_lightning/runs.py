@@ -28,14 +28,9 @@ def choose_run_folder(root: Path, name: str, command: str, ckpt_path: str | None
         name: The recipe's name.
         command: ``fit`` and so on; named in the folder unless it is ``fit``.
         ckpt_path: Checkpoint that a run is resumed from.
-
-    Raises:
-        UserError: The checkpoint does not exist.
     """
     if ckpt_path is not None:
         checkpoint = Path(ckpt_path)
-        if not checkpoint.exists():
-            raise UserError(f"--ckpt_path {ckpt_path}: there is no such checkpoint")
         run = checkpoint.resolve().parent.parent
         if checkpoint.resolve().parent.name == CHECKPOINTS and (run / "config.yaml").is_file():
             if _is_first_process():

@@ -25,7 +25,8 @@ class Mixing:
     Args:
         system2: ``all``: every example; ``none``: none; ``random``: each with probability
             ``system2_share``; ``difficulty``: if and only if the models disagree.
-        system2_share: Probability of System-2, only with ``random``; the paper has 0.2, 0.4, 0.6.
+        system2_share: Probability of System-2 under ``random``; the paper has 0.2, 0.4, 0.6. It
+            means nothing under the others, so that ``system2`` alone can be overridden.
         adaptive_share: Share of the System-2 examples with the Adaptive instead of the Think
             text; half is our choice (the paper does not say what it trained with).
 
@@ -41,11 +42,10 @@ class Mixing:
             raise UserError(
                 f"mixing.system2 is {self.system2!r}; allowed: all, none, random, difficulty"
             )
-        if (self.system2 == "random") != (self.system2_share is not None):
-            raise UserError(
-                f"mixing.system2_share is {self.system2_share} with system2 {self.system2!r}; "
-                "it is needed with random, and only there"
-            )
+        if self.system2 != "random":
+            object.__setattr__(self, "system2_share", None)
+        elif self.system2_share is None:
+            raise UserError("mixing.system2_share is None with system2 'random'; allowed: 0 to 1")
         for name in ("system2_share", "adaptive_share"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

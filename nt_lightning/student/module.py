@@ -17,6 +17,7 @@ from nt_lightning.data.batch import PackedBatch
 from nt_lightning.data.questions import QuestionBatch
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.generation import generate
+from nt_lightning.evaluation.progress import progress_bar
 from nt_lightning.student import attention
 from nt_lightning.student.checkpoint import align_to_step, check_same_data, check_same_student
 from nt_lightning.student.head import backbone, base_model, verify_head
@@ -109,7 +110,8 @@ class StudentModule(LightningModule):
         """Generate and write responses to a batch of questions."""
         formatter, mode = self.trainer.datamodule.formatter, self._response_mode  # type: ignore[attr-defined]
         settings = self.responses
-        with self.generating() as model:
+        bar = progress_bar("responses", len(batch.questions), enabled=self.trainer.is_global_zero)
+        with self.generating() as model, bar as report:
             done = generate(
                 model,
                 formatter,
@@ -121,6 +123,7 @@ class StudentModule(LightningModule):
                 top_p=settings.top_p,
                 seed=settings.seed,
                 keys=batch.ids,
+                on_progress=report,
             )
         prompts = [formatter.prompt_text(question, mode) for question in batch.questions]
         self._response_file.append(batch, prompts, mode.name, done)

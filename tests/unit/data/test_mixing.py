@@ -46,7 +46,6 @@ def test_outcome_depends_on_seed_and_id_alone():
     [
         ({"system2": "some"}, "allowed: all, none, random, difficulty"),
         ({"system2": "random"}, "system2_share is None"),
-        ({"system2": "all", "system2_share": 0.4}, "system2_share is 0.4"),
         ({"system2": "random", "system2_share": 1.2}, "allowed: 0 to 1"),
         ({"adaptive_share": -0.1}, "allowed: 0 to 1"),
     ],
@@ -61,3 +60,7 @@ def test_difficulty_needs_the_verdict():
         Mixing("difficulty").mode_codes(table(3), 0)
     with pytest.raises(UserError, match="null in 1 of 3 traces, first t1"):
         Mixing("difficulty").mode_codes(table(3, models_agree=[True, None, False]), 0)
+
+
+def test_a_share_means_nothing_under_the_other_rules():
+    assert Mixing("all", system2_share=0.4) == Mixing("all")
