@@ -140,6 +140,11 @@ class BenchmarkEvaluation(Callback):
             self._log_directly(trainer, self._evaluate(trainer, pl_module, "after"))
         _draw(trainer)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Finish the last evaluation of a run that has no step left; Lightning skips its loop."""
+        if not _is_rehearsal(trainer) and trainer.global_step == _datamodule(trainer).num_steps:
+            self.on_train_end(trainer, pl_module)
+
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate in ``trainer.test``, which returns and prints the numbers."""
         if _is_rehearsal(trainer):

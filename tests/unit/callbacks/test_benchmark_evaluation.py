@@ -15,13 +15,14 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from callbacks.benchmark_evaluation import BenchmarkEvaluation
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
-from nt_lightning.evaluation.results import read_results, read_samples, samples_path
+from nt_lightning.evaluation.results import read_results, read_samples, samples_path, write_results
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
 from tests.tiny import save_tiny_student
@@ -356,3 +357,24 @@ def test_a_data_module_without_formatter_is_named(tmp_path: Path, folder: str) -
 
     with pytest.raises(UserError, match=r"the data module \(Bare\) has no 'formatter'"):
         trainer(tmp_path, evaluation()).fit(TinyModule(folder), datamodule=Bare())
+
+
+def test_sigterm_ends_an_evaluation(tmp_path: Path, folder: str) -> None:
+    class Told(Callback):
+        def on_train_start(self, trainer: Trainer, *args: Any) -> None:
+            trainer._signal_connector.received_sigterm = True
+
+    with pytest.raises(SIGTERMException):
+        fit(tmp_path, folder, Told(), evaluation())
+    assert stages(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+def test_an_evaluation_that_broke_off_is_done_again(tmp_path: Path, folder: str) -> None:
+    fit(tmp_path, folder, checkpoints(tmp_path), evaluation())
+    content = read_results(tmp_path)
+    content.results = [r for r in content.results if (r.stage, r.mode) != ("after", "think")]
+    write_results(tmp_path, content)
+    path = tmp_path / "ckpt" / "step=4.ckpt"
+    fit(tmp_path, folder, checkpoints(tmp_path), evaluation(), ckpt_path=path)
+    assert stages(tmp_path) == [("before", 0), ("after", 4)]
