@@ -18,7 +18,9 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+import nt_lightning.data.composition
 import nt_lightning.data.selections
+import nt_lightning.data.strategies
 import nt_lightning.student.sft  # noqa: F401  (short class names resolve for what is imported)
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.results import read_results

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from nt_lightning.data.budget import Budget
 from nt_lightning.data.choose import Chosen, Select, choose, one_per_question
+from nt_lightning.data.filters import Filters
 from nt_lightning.data.mixing import Mixing
 from nt_lightning.data.plan import Ints
 from nt_lightning.data.prepare import Assigned, OnLong, count_by_mode, num_words, tokenise
@@ -24,13 +26,15 @@ from nt_lightning.traces.modes import ThinkModes
 from nt_lightning.traces.pool import QUESTION_KEY, Pool, PoolMaker, pool_digest, write_pool
 
 log = logging.getLogger(__name__)
+_NO_POOL = "data.pool is not given; allowed: a pool's folder, or what makes one"
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What a run wants of its pool; the arguments are ``TraceDataModule``'s."""
 
-    num_traces: int | None
+    budget: Budget
+    filters: Filters
     num_val: int
     mixing: Mixing
     modes: ThinkModes
@@ -48,8 +52,14 @@ class Wanted:
             raise UserError(f"data.num_val is {self.num_val}; allowed: 0 and more")
 
 
-def open_pool(source: PoolMaker | str) -> Pool:
-    """The pool of a folder, or the one that a maker makes, once, in the cache."""
+def open_pool(source: PoolMaker | str | None) -> Pool:
+    """The pool of a folder, or the one that a maker makes, once, in the cache.
+
+    Raises:
+        UserError: There is none.
+    """
+    if source is None:
+        raise UserError(_NO_POOL)
     if not isinstance(source, PoolMaker):
         return Pool(source)
     folder = cache_dir() / "pools" / source.fingerprint()[:32]
@@ -60,7 +70,10 @@ def open_pool(source: PoolMaker | str) -> Pool:
 
 
 def cache_folder(
-    source: PoolMaker | str, wanted: Wanted, selection: Sequence[Any], formatter: PromptFormatter
+    source: PoolMaker | str | None,
+    wanted: Wanted,
+    selection: Sequence[Any],
+    formatter: PromptFormatter,
 ) -> Path:
     """Folder of the tokenised traces, named by everything that they depend on.
 
@@ -70,45 +83,62 @@ def cache_folder(
         selection: What the selection depends on, as plain JSON.
         formatter: Renders and tokenises.
     """
+    if source is None:
+        raise UserError(_NO_POOL)
     pool = source.fingerprint() if isinstance(source, PoolMaker) else pool_digest(source)
     key = [_code_digest(), pool, asdict(wanted), list(selection), formatter.fingerprint()]
     return cache_dir() / "data" / digest(key)[:32]
 
 
 class Picked(NamedTuple):
-    """Which traces of a pool a run takes, and how they are asked."""
+    """Which traces of a pool a run takes, and how they are asked.
 
-    rows: Ints  # candidates in the pool, one trace per question
-    chosen: Chosen  # rows of the candidates
-    codes: npt.NDArray[np.int8]  # think mode of every candidate
-    modes: ThinkModes  # ``{K}`` filled
+    Args:
+        rows: Pool rows of the candidates, one trace per question, ascending.
+        dropped: Traces that the filters dropped, by reason.
+        chosen: Which of the candidates.
+        codes: Think mode of every candidate.
+    """
+
+    rows: Ints
+    dropped: dict[str, int]
+    chosen: Chosen
+    codes: npt.NDArray[np.int8]
 
 
 def pick(pool: Pool, wanted: Wanted, select: Select, selection_columns: Sequence[str]) -> Picked:
-    """Choose and mix; nothing is rendered.
-
-    ``{K}`` is the mean length of the System-2 traces; of all traces where there is none, so that
-    a System-1 student can be asked to think, too (our choice).
+    """Filter, choose and mix; no text is read but by a filter that needs it.
 
     Raises:
         UserError: The pool is too small or lacks a column.
     """
-    rows = one_per_question(pool.read([QUESTION_KEY, "teacher"]), wanted.teachers)
+    pool.require([*selection_columns, *wanted.budget.columns])  # before anything takes time
+    left = wanted.filters.apply(pool)
+    keys = pool.read([QUESTION_KEY, "teacher"])
+    keys = keys.take(pa.array(left.rows)) if left.dropped else keys
+    rows = left.rows[one_per_question(keys, wanted.teachers)]
+    del keys
     # a column that mixing needs and the pool lacks: mixing says so, and how to get it
     mixed = [name for name in wanted.mixing.columns if name in pool.column_names]
-    columns = list(dict.fromkeys(["id", QUESTION_KEY, *selection_columns, *mixed]))
-    candidates = pool.read(columns).take(pa.array(rows))
-    chosen = choose(
-        candidates,
-        select,
-        num_traces=wanted.num_traces,
-        num_val=wanted.num_val,
-        seed=wanted.seed,
-    )
+    read = ["id", QUESTION_KEY, *selection_columns, *wanted.budget.columns, *mixed]
+    candidates = pool.read(list(dict.fromkeys(read)))
+    if len(rows) < len(pool):
+        candidates = candidates.take(pa.array(rows))
+    chosen = choose(candidates, select, wanted.budget, num_val=wanted.num_val, seed=wanted.seed)
     codes = wanted.mixing.mode_codes(candidates, wanted.seed)
-    system2 = chosen.train[codes[chosen.train] > 0]
-    counted = rows[system2 if len(system2) else chosen.train]
-    return Picked(rows, chosen, codes, wanted.modes.with_num_words(num_words(pool, counted)))
+    return Picked(rows, left.dropped, chosen, codes)
+
+
+def filled_modes(pool: Pool, wanted: Wanted, picked: Picked) -> ThinkModes:
+    """The think modes with the mean length of the training set's System-2 traces for ``{K}``.
+
+    It is the mean of all traces where none is System-2, so that a System-1 student can be asked
+    to think, too (our choice).
+    """
+    train = picked.chosen.train
+    system2 = train[picked.codes[train] > 0]
+    counted = picked.rows[system2 if len(system2) else train]
+    return wanted.modes.with_num_words(num_words(pool, counted))
 
 
 def assemble(
@@ -127,7 +157,9 @@ def assemble(
     Raises:
         UserError: The pool is too small, lacks a column, or holds a trace that is too long.
     """
-    rows, chosen, codes, modes = pick(pool, wanted, select, selection_columns)
+    picked = pick(pool, wanted, select, selection_columns)
+    rows, _, chosen, codes = picked
+    modes = filled_modes(pool, wanted, picked)
     parts = {"train": chosen.train, "val": chosen.val}
     lost = {
         name: tokenise(

@@ -3,80 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from nt_lightning.data.budget import Budget, ShortageError
 from nt_lightning.data.plan import Ints
 from nt_lightning.data.randomness import uniform_from_ids
+from nt_lightning.data.selected import Reasons, Selected, one_reason
 from nt_lightning.errors import UserError
 from nt_lightning.traces.pool import QUESTION_KEY
 
-Select = Callable[[pa.Table, int, int], Ints]
+Select = Callable[[pa.Table, int | None, int], Selected]
 
 
 class Chosen(NamedTuple):
-    """Pool rows of a run: what is trained on and what measures the validation loss."""
+    """Candidates of a run: what is trained on and what measures the validation loss.
+
+    Args:
+        train: Rows of the training traces, ascending.
+        val: Rows of the validation traces, ascending.
+        reasons: Reason of every candidate.
+        details: What else the selection tells its audit.
+    """
 
     train: Ints
     val: Ints
+    reasons: Reasons
+    details: dict[str, Any]
 
 
-def choose(
-    table: pa.Table,
-    select: Select,
-    *,
-    num_traces: int | None,
-    num_val: int,
-    seed: int,
-) -> Chosen:
+def choose(table: pa.Table, select: Select, budget: Budget, *, num_val: int, seed: int) -> Chosen:
     """Split questions off for validation, then select from the rest.
 
     The validation rows depend on (seed, question) alone, so that all selections and teachers of
     a pool are validated on the same questions (our choice).
 
     Args:
-        table: ``question_key`` and what ``select`` reads of the candidates, one trace per
-            question, [N].
-        select: Takes candidates, a size and a seed to row numbers.
-        num_traces: Traces to train on; ``None`` takes what validation leaves.
+        table: ``question_key`` and what ``select`` and ``budget`` read of the candidates, one
+            trace per question, [N].
+        select: Takes candidates, a size and a seed to ``Selected``.
+        budget: How much to take.
         num_val: Traces for the validation loss.
         seed: The run's seed.
 
     Raises:
-        UserError: The pool is too small, or ``select`` gives other rows than it promises.
+        UserError: The pool is too small, the selection leaves less than the budget, or ``select``
+            gives other rows than it promises.
     """
     total = table.num_rows
-    wanted = total - num_val if num_traces is None else num_traces
-    if wanted < 1 or wanted + num_val > total:
+    if (budget.num_traces or 1) + num_val > total:
         raise UserError(
-            f"num_traces is {num_traces} and num_val {num_val}, but the pool has {total} "
+            f"num_traces is {budget.num_traces} and num_val {num_val}, but the pool has {total} "
             "questions to choose from"
         )
-    by_chance = np.argsort(uniform_from_ids(table[QUESTION_KEY], seed, "validation"), kind="stable")
-    val = np.sort(by_chance[:num_val])
-    rest = np.sort(by_chance[num_val:])
-    selected = select(table.take(pa.array(rest)), wanted, seed)
-    return Chosen(rest[_check_selected(selected, select, wanted, len(rest))], val)
+    val, rest = np.zeros(0, dtype=np.int64), np.arange(total)
+    if num_val:
+        luck = uniform_from_ids(table[QUESTION_KEY], seed, "validation")
+        by_chance = np.argsort(luck, kind="stable")
+        val, rest = np.sort(by_chance[:num_val]), np.sort(by_chance[num_val:])
+        table = table.take(pa.array(rest))
+    selected = _checked(select(table, budget.size(len(rest)), seed), select, len(rest))
+    assert selected.reasons is not None
+    try:
+        rows = budget.fill(selected.rows, table)
+    except ShortageError as error:
+        raise UserError(f"{error}{_left_out(selected, len(rest))}") from None
+    codes = np.full(total, len(selected.reasons.names))
+    codes[rest] = selected.reasons.codes
+    reasons = Reasons(codes, [*selected.reasons.names, "kept for validation"])
+    return Chosen(np.sort(rest[rows]), val, reasons, selected.details)
 
 
-def _check_selected(selected: npt.ArrayLike, select: Select, size: int, total: int) -> Ints:
-    """Rows of a selection, ascending; a selection is the user's code, so nothing is believed."""
-    rows = np.asarray(selected)
-    if rows.ndim != 1 or len(rows) != size:
-        wrong = f"rows of shape {rows.shape}, not ({size},)"
+def _checked(selected: Selected, select: Select, total: int) -> Selected:
+    """What a selection gave, with reasons; it is the user's code, so nothing is believed."""
+    if not isinstance(selected, Selected):
+        raise UserError(f"{select.__qualname__} gave {type(selected).__name__}, not Selected")
+    rows = np.asarray(selected.rows)
+    reasons = selected.reasons or one_reason(total, select.__qualname__)
+    if rows.ndim != 1:
+        wrong = f"rows of shape {rows.shape}; allowed: one dimension"
     elif not np.issubdtype(rows.dtype, np.integer):
-        wrong = f"rows of type {rows.dtype}, not integers"
-    elif rows.min() < 0 or rows.max() >= total:
+        wrong = f"rows of type {rows.dtype}; allowed: integers"
+    elif len(rows) and (rows.min() < 0 or rows.max() >= total):
         wrong = f"rows {rows.min()} to {rows.max()}; allowed: 0 to {total - 1}"
-    elif len(np.unique(rows)) < size:
+    elif len(np.unique(rows)) < len(rows):
         values, counts = np.unique(rows, return_counts=True)
         wrong = f"row {values[counts.argmax()]} {counts.max()} times; allowed: once"
+    elif len(reasons.codes) != total:
+        wrong = f"reasons for {len(reasons.codes)} candidates; allowed: {total}"
     else:
-        return np.sort(rows).astype(np.int64)
+        return Selected(rows.astype(np.int64), reasons, selected.details)
     raise UserError(f"{select.__qualname__} gave {wrong}")
+
+
+def _left_out(selected: Selected, total: int) -> str:
+    """What a selection that leaves too little has left out, most frequent first."""
+    assert selected.reasons is not None
+    others = np.setdiff1d(np.arange(total), selected.rows)
+    counts = sorted(selected.reasons.counts(others).items(), key=lambda pair: -pair[1])
+    out = ", ".join(f"{count} ({name})" for name, count in counts[:8] if count)
+    return f"; left out: {out}" if out else ""
 
 
 def one_per_question(table: pa.Table, teachers: Sequence[str] | None) -> Ints:
@@ -94,7 +123,7 @@ def one_per_question(table: pa.Table, teachers: Sequence[str] | None) -> Ints:
     """
     import pandas as pd
 
-    codes, names = pd.factorize(np.asarray(table["teacher"].to_pylist(), dtype=object))
+    codes, names = pd.factorize(table["teacher"].to_pandas())
     rank = np.arange(len(names))
     if teachers is not None:
         for name in teachers:
@@ -105,13 +134,8 @@ def one_per_question(table: pa.Table, teachers: Sequence[str] | None) -> Ints:
     rows = np.arange(table.num_rows)
     if teachers is not None:
         rows = rows[preference < len(teachers)]
-    questions = pd.factorize(np.asarray(table[QUESTION_KEY].to_pylist(), dtype=object))[0]
-    ordered = rows[np.argsort(preference[rows], kind="stable")]
-    _, first = np.unique(questions[ordered], return_index=True)
-    return np.sort(ordered[first])
-
-
-def random_rows(ids: pa.ChunkedArray, size: int, seed: int) -> npt.NDArray[np.int64]:
-    """``size`` rows uniformly at random, nested: a larger size holds every smaller one's rows."""
-    keys = uniform_from_ids(ids, seed, "selection")
-    return np.sort(np.argsort(keys, kind="stable")[:size])
+    questions = pc.dictionary_encode(table[QUESTION_KEY].combine_chunks()).indices.to_numpy()
+    best_last = rows[np.argsort(preference[rows], kind="stable")][::-1]
+    kept = np.full(questions.max() + 1, -1)
+    kept[questions[best_last]] = best_last  # the best one writes last
+    return np.sort(kept[kept >= 0])

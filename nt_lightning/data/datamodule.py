@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,28 @@ import pyarrow as pa
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from nt_lightning.data.assemble import Wanted, assemble, cache_folder, open_pool, pick
+from nt_lightning.data.assemble import (
+    Wanted,
+    assemble,
+    cache_folder,
+    filled_modes,
+    open_pool,
+    pick,
+)
 from nt_lightning.data.batch import PackedTraces
+from nt_lightning.data.budget import Budget
 from nt_lightning.data.choose import one_per_question
+from nt_lightning.data.filters import Filters
+from nt_lightning.data.identity import identity_of
 from nt_lightning.data.loader import PlanSampler, ResumableLoader
 from nt_lightning.data.mixing import Mixing
-from nt_lightning.data.plan import EpochPlan, Ints, plan_epoch
+from nt_lightning.data.plan import EpochPlan, plan_epoch
 from nt_lightning.data.prepare import OnLong, load_tokenised, read_info
 from nt_lightning.data.questions import question_loader
+from nt_lightning.data.selected import Selected
 from nt_lightning.data.show import show_examples
 from nt_lightning.errors import UserError
-from nt_lightning.files import replacing_folder, sha256_file, write_json
+from nt_lightning.files import replacing_folder, write_json
 from nt_lightning.models import load_tokenizer
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
@@ -44,13 +54,16 @@ class TraceDataModule(LightningDataModule, ABC):
 
     Args:
         pool: Folder of a pool, or what makes one (``class_path`` in a recipe); a made pool is kept
-            in the cache.
+            in the cache. A selection that is a part of another has none.
         model_name: The student, whose tokenizer and template render the traces; linked from the
             model in the command line.
-        num_traces: Traces to train on; ``None`` takes all that validation leaves.
+        num_traces: Traces to train on; ``None`` takes what the selection's rule keeps, such as all.
+        num_tokens: Instead of ``num_traces`` the tokens of their responses, as the teacher wrote
+            them (``response_tokens``), to compare selections at equal cost.
         num_val: Traces kept apart, by question, for the validation loss.
         mixing: Which examples are System-2.
         modes: The think modes.
+        filters: What is left out before anything else.
         teachers: Teachers to take, in order of preference, one trace per question; ``None``: all,
             in order of appearance.
         max_tokens: Room of one packed row, and the longest trace with its prompt.
@@ -69,11 +82,13 @@ class TraceDataModule(LightningDataModule, ABC):
 
     def __init__(
         self,
-        pool: PoolMaker | str,
+        pool: PoolMaker | str | None = None,
         model_name: str = "smollm2-135m-instruct",
         num_traces: int | None = None,
+        num_tokens: int | None = None,
         num_val: int = 0,
         mixing: Mixing = Mixing(),
+        filters: Filters = Filters(),
         modes: ThinkModes = ThinkModes(),
         teachers: list[str] | None = None,
         max_tokens: int = 16_384,
@@ -85,7 +100,8 @@ class TraceDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         self.wanted = Wanted(
-            num_traces,
+            Budget(num_traces, num_tokens),
+            filters,
             num_val,
             mixing,
             modes,
@@ -110,16 +126,17 @@ class TraceDataModule(LightningDataModule, ABC):
         self._accumulate: int | None = None
 
     @abstractmethod
-    def select(self, columns: pa.Table, size: int, seed: int) -> Ints:
-        """Row numbers of the selected traces: a pure function.
+    def select(self, columns: pa.Table, size: int | None, seed: int) -> Selected:
+        """Choose among candidates: a pure function.
 
         Args:
             columns: ``id`` and ``selection_columns`` of the candidates, one trace per question.
-            size: Traces wanted, at most ``columns.num_rows``.
+            size: Traces wanted, at most ``columns.num_rows``; ``None``: as many as the rule keeps.
             seed: Seed of the draw.
 
         Returns:
-            Row numbers into ``columns``, ascending, [size].
+            Row numbers into ``columns``, best first: ``size`` of them, or fewer where the rule
+            allows no more (the caller says so to the user); and the reason of each candidate.
         """
 
     # -- what the rest of a run asks for ---------------------------------------------------------
@@ -135,10 +152,9 @@ class TraceDataModule(LightningDataModule, ABC):
     def modes(self) -> ThinkModes:
         """The think modes with ``{K}`` filled from the training set, or those of a checkpoint."""
         if "modes" not in self.info:  # predict without a checkpoint
-            picked = pick(
-                open_pool(self.pool_source), self.wanted, self.select, self.selection_columns
-            )
-            self.info["modes"] = picked.modes.to_dict()
+            pool = open_pool(self.pool_source)
+            picked = pick(pool, self.wanted, self.select, self.selection_columns)
+            self.info["modes"] = filled_modes(pool, self.wanted, picked).to_dict()
         return ThinkModes.from_dict(self.info["modes"])
 
     @property
@@ -279,29 +295,8 @@ class TraceDataModule(LightningDataModule, ABC):
     @cached_property
     def folder(self) -> Path:
         """Cache folder of the tokenised traces, named by everything that they depend on."""
-        selection = [*_sources(type(self)), self.selection_key()]
+        selection = identity_of(self, TraceDataModule)
         return cache_folder(self.pool_source, self.wanted, selection, self.formatter)
-
-    def selection_key(self) -> dict[str, Any]:
-        """The subclass's own arguments, for the cache key: attributes of the same names.
-
-        Raises:
-            UserError: The subclass keeps an argument under another name.
-        """
-        inherited = inspect.signature(TraceDataModule).parameters
-        own = [
-            name
-            for name, parameter in inspect.signature(type(self)).parameters.items()
-            if name not in inherited
-            and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        ]
-        for name in own:
-            if not hasattr(self, name):
-                raise UserError(
-                    f"{type(self).__name__} has no attribute {name!r}; keep the argument under "
-                    "its name, or override selection_key"
-                )
-        return {name: getattr(self, name) for name in own}
 
     def _needs_questions_alone(self) -> bool:
         return self.trainer is not None and self.trainer.state.fn == "predict"
@@ -350,10 +345,3 @@ class TraceDataModule(LightningDataModule, ABC):
     def _need_trainer(self) -> Any:
         assert self.trainer is not None, "the data module has no trainer yet"
         return self.trainer
-
-
-def _sources(cls: type) -> Iterator[tuple[str, str, str]]:
-    """Module, name and source digest of a selection and the classes between it and the base."""
-    for base in cls.__mro__[: cls.__mro__.index(TraceDataModule)]:
-        file = inspect.getsourcefile(base)
-        yield base.__module__, base.__qualname__, sha256_file(Path(file)) if file else ""

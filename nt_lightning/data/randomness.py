@@ -28,3 +28,13 @@ def uniform_from_ids(
     values = np.asarray(ids.to_pylist() if isinstance(ids, pa.ChunkedArray) else ids, dtype=object)
     hashed = hash_array(values, hash_key=key, categorize=False)
     return (hashed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+
+
+def seed_of_part(seed: int, number: int) -> int:
+    """A seed for part ``number`` of a composition, whose draws are then independent of the others'.
+
+    The first part keeps the seed.
+    """
+    if number == 0:
+        return seed
+    return int(hashlib.blake2b(f"{seed}/part {number}".encode(), digest_size=4).hexdigest(), 16)

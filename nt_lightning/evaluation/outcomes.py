@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
+from nt_lightning.traces.repetition import is_looped
 
 FinishReason = Literal["stop", "length", "time"]
 Outcome = Literal["answered", "unparsed", "truncated", "looped", "not_evaluated"]
 OUTCOMES: tuple[Outcome, ...] = ("answered", "unparsed", "truncated", "looped")
-
-MIN_REPEATS = 4
-MIN_LOOP_CHARS = 128
-_LOOP_WINDOW = 32_768  # characters at the end in which a loop is looked for
 
 
 def classify(response: str, finish_reason: FinishReason, answer: str | None) -> Outcome:
@@ -27,28 +24,6 @@ def classify(response: str, finish_reason: FinishReason, answer: str | None) -> 
     if finish_reason == "length":
         return "looped" if is_looped(response) else "truncated"
     return "unparsed" if answer is None else "answered"
-
-
-def is_looped(response: str) -> bool:
-    """Whether the end of a text repeats itself.
-
-    True if, for some period, the text ends in at least 4 copies of it that cover at least 128
-    characters, about 32 to 64 tokens (our choice). Copies are exact and the last may be cut off,
-    so counting upwards is no loop.
-    """
-    tail = response[-_LOOP_WINDOW:][::-1]
-    # borders[i]: length of the longest proper border of tail[: i + 1]; i + 1 minus it is the
-    # shortest period (Knuth, Morris, Pratt).
-    borders = [0] * len(tail)
-    for index in range(1, len(tail)):
-        border = borders[index - 1]
-        while border and tail[index] != tail[border]:
-            border = borders[border - 1]
-        borders[index] = border + 1 if tail[index] == tail[border] else 0
-        length, period = index + 1, index + 1 - borders[index]
-        if length >= MIN_LOOP_CHARS and length >= MIN_REPEATS * period:
-            return True
-    return False
 
 
 def opened_think(response: str) -> bool:

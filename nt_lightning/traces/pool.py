@@ -85,7 +85,7 @@ class Pool:
         Raises:
             UserError: A column is not in the pool.
         """
-        self._require(columns or ())
+        self.require(columns or ())
         wanted = list(columns) if columns is not None else None
         first = 0
         for shard in self.manifest["shards"]:
@@ -98,14 +98,15 @@ class Pool:
         Raises:
             UserError: A column is not in the pool.
         """
-        self._require(columns or ())
+        self.require(columns or ())
         files = [self.folder / shard["file"] for shard in self.manifest["shards"]]
         wanted = list(columns) if columns is not None else None
         return pa.concat_tables(
             [pq.read_table(file, columns=wanted, memory_map=True) for file in files]
         )
 
-    def _require(self, columns: Sequence[str]) -> None:
+    def require(self, columns: Sequence[str]) -> None:
+        """Raise UserError where the pool lacks a column."""
         for name in columns:
             if name not in self.column_names:
                 raise UserError(

@@ -43,7 +43,7 @@ def test_recipe(recipe: Path, tmp_path, monkeypatch):
         data = cli.datamodule
         pool = open_pool(pool)
         picked = pick(pool, data.wanted, data.select, data.selection_columns)
-        assert len(picked.chosen.train) == data.wanted.num_traces
+        assert len(picked.chosen.train) == data.wanted.budget.num_traces
     header = recipe.read_text().splitlines()
     assert any("python -m nt_lightning" in line or "torchrun" in line for line in header[:8])
 

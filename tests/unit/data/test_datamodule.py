@@ -8,6 +8,9 @@ import pytest
 from lightning.pytorch import Trainer
 
 from nt_lightning.data.batch import IGNORE_INDEX
+from nt_lightning.data.datamodule import TraceDataModule
+from nt_lightning.data.filters import Filters
+from nt_lightning.data.identity import own_arguments
 from nt_lightning.data.mixing import Mixing
 from nt_lightning.data.selections import RandomSelection
 from nt_lightning.errors import UserError
@@ -101,6 +104,7 @@ def test_the_first_example_of_each_mode_is_shown(pool, student, caplog):
         {"system_prompt": "Be brief."},
         {"max_tokens": 255},
         {"on_long": "cut"},
+        {"filters": Filters(loops=True)},
         {"modes": ThinkModes(no_think=ThinkMode("no_think", "Just answer."))},
     ],
 )
@@ -231,7 +235,7 @@ class Hardest(RandomSelection):
 
 def test_a_subclass_and_its_arguments_have_traces_of_their_own(pool, student):
     one = Hardest(pool, student, threshold=1)
-    assert one.selection_key() == {"threshold": 1}
+    assert own_arguments(one, TraceDataModule) == {"threshold": 1}
     folders = {
         data.folder
         for data in (one, Hardest(pool, student, threshold=2), RandomSelection(pool, student))

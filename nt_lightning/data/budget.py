@@ -1,0 +1,81 @@
+"""How much a run trains on: a number of traces or of tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from nt_lightning.data.plan import Ints
+from nt_lightning.errors import UserError
+
+TOKENS = "response_tokens"
+
+
+class ShortageError(UserError):
+    """A selection leaves less than the budget."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Traces or tokens to train on; with neither, what the selection's rule keeps.
+
+    Args:
+        num_traces: Number of traces.
+        num_tokens: Tokens of their responses as the teacher wrote them (``response_tokens``), at
+            most; selections of one number cost about the same (our choice of the unit).
+
+    Raises:
+        UserError: Both are given, or one is below 1.
+    """
+
+    num_traces: int | None = None
+    num_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and value < 1:
+                raise UserError(f"data.{name} is {value}; allowed: 1 and more")
+        if self.num_traces is not None and self.num_tokens is not None:
+            raise UserError(
+                f"data.num_traces is {self.num_traces} and data.num_tokens {self.num_tokens}; "
+                "allowed: one of them"
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Pool columns that the budget is counted in."""
+        return (TOKENS,) if self.num_tokens is not None else ()
+
+    def size(self, total: int) -> int | None:
+        """What a selection from ``total`` candidates is asked for."""
+        return total if self.num_tokens is not None else self.num_traces
+
+    def fill(self, rows: Ints, table: pa.Table) -> Ints:
+        """The first rows that fill the budget.
+
+        Args:
+            rows: Candidates, best first.
+            table: All candidates.
+
+        Raises:
+            ShortageError: They do not fill it.
+            UserError: Their tokens are unknown, or the first trace exceeds the budget.
+        """
+        left = f"{len(rows)} of {len(table)} candidates are left"
+        if self.num_tokens is None:
+            if len(rows) < (self.num_traces or 1):
+                raise ShortageError(f"num_traces is {self.num_traces or 'not given'}, but {left}")
+            return rows[: self.num_traces]
+        if unknown := table[TOKENS].null_count:
+            raise UserError(f"num_tokens: {TOKENS} is null in {unknown} of {len(table)} candidates")
+        spent = np.cumsum([0, *table[TOKENS].to_numpy()[rows]])
+        if spent[-1] < self.num_tokens:
+            raise ShortageError(
+                f"num_tokens is {self.num_tokens}, but {left}, with {spent[-1]} tokens"
+            )
+        filled = rows[: np.searchsorted(spent, self.num_tokens, side="right") - 1]
+        if not len(filled):
+            raise UserError(f"num_tokens is {self.num_tokens}; the first trace has {spent[1]}")
+        return filled
