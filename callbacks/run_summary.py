@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from nt_lightning.data.audit import AUDIT, SELECTED
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.errors import UserError
-from nt_lightning.files import write_json
+from nt_lightning.files import replacing_file, write_json
+from nt_lightning.report.selection import plot_selection
 
 log = logging.getLogger(__name__)
 
 
 class RunSummary(Callback):
-    """Writes ``plan.json``: traces, tokens, steps, what was lost, the weights' fingerprint."""
+    """Writes what is known before the first step.
+
+    ``plan.json``: traces, tokens, steps, what was lost, the weights' fingerprint.
+    ``selection.json``, ``selection.png`` and ``selected.parquet``: which traces, and why.
+    """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the summary and log it in a line.
@@ -36,6 +44,12 @@ class RunSummary(Callback):
         if not (trainer.ckpt_path and path.is_file()):  # a resumed run's weights are others
             summary["weights_sha256"] = weights_fingerprint(pl_module)
             write_json(path, summary)
+        audit = write_selection(data, path.parent)
+        log.info(
+            "%(selection)s: %(selected)d of %(candidates)d candidates, %(dropped_sum)d traces "
+            "dropped by filters; ids %(ids_sha256).12s",
+            {**audit, "dropped_sum": sum(audit["dropped"].values())},
+        )
         log.info(
             "plan: %(traces)d traces, %(tokens)d tokens (%(labelled_tokens)d labelled) in "
             "%(bins)d rows, %(steps_per_epoch)d steps an epoch, %(steps)d in all",
@@ -51,6 +65,16 @@ class RunSummary(Callback):
                     lost["answers"],
                     data.wanted.max_tokens,
                 )
+
+
+def write_selection(data: TraceDataModule, folder: Path) -> dict[str, Any]:
+    """Put the audit of a run's selection into its folder, with a picture."""
+    for name in (AUDIT, SELECTED):
+        with replacing_file(folder / name) as partial:
+            shutil.copyfile(data.folder / name, partial)
+    audit: dict[str, Any] = json.loads((folder / AUDIT).read_text(encoding="utf-8"))
+    plot_selection(audit, folder / "selection.png")
+    return audit
 
 
 def summarise(data: TraceDataModule, world_size: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ TRAINER_COMMANDS = {
     "validate": "Validation loss of a checkpoint.",
     "test": "Benchmarks of a checkpoint or an untrained student.",
     "predict": "Write the student's responses to a pool's questions as JSONL.",
+    "select": "Run a recipe's selection without training and write its traces as a pool.",
     "preview": "Show a recipe's examples, token by token, masked and trained.",
 }
 LIGHT_COMMANDS = {

@@ -1,4 +1,4 @@
-"""The LightningCLI behind ``fit``, ``validate``, ``test``, ``predict`` and ``preview``."""
+"""The LightningCLI behind trainer commands."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from nt_lightning.runs import (
     latest_checkpoint,
 )
 from nt_lightning.student.checkpoint import AtomicCheckpointIO
+from nt_lightning.subset import write_subset
 
 log = logging.getLogger(__name__)
 EXIT_SIGINT, EXIT_SIGTERM = 130, 143
@@ -49,8 +50,8 @@ class Parser(ShortErrors, LightningArgumentParser):
         return _known_names(self)
 
 
-class PreviewTrainer(Trainer):
-    """A trainer that also knows ``preview``."""
+class RecipeTrainer(Trainer):
+    """A trainer that also knows ``preview`` and ``select``."""
 
     def preview(
         self,
@@ -75,6 +76,29 @@ class PreviewTrainer(Trainer):
         datamodule.setup("preview")
         preview(datamodule, num_examples, Path(html) if html else None)  # type: ignore[arg-type]
 
+    def select(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        output: str,
+        compare: list[str] | None = None,
+        overwrite: bool = False,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Run a selection without training and write its traces as a pool, with their audit.
+
+        Args:
+            model: Unused; a recipe holds it.
+            datamodule: The selection.
+            output: Folder of the new pool; its folder ``selection`` holds the audit.
+            compare: Runs, or pools of ``select``, to measure the overlap with.
+            overwrite: Replace a pool that is already there.
+            ckpt_path: Unused; a saved config holds it.
+            weights_only: Unused; a saved config holds it.
+        """
+        write_subset(datamodule, Path(output), compare or [], overwrite)  # type: ignore[arg-type]
+
 
 class SaveRunConfig(SaveConfigCallback):
     """Writes the full config into the run's folder."""
@@ -96,8 +120,9 @@ class CLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's commands and ``preview``."""
-        return {**LightningCLI.subcommands(), "preview": {"model", "datamodule"}}
+        """Lightning's commands, ``preview`` and ``select``."""
+        ours = {name: {"model", "datamodule"} for name in ("preview", "select")}
+        return {**LightningCLI.subcommands(), **ours}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The data's tokenizer is the student's."""
@@ -163,7 +188,7 @@ def cli_arguments() -> dict[str, Any]:
         "subclass_mode_model": True,
         "subclass_mode_data": True,
         "parser_class": Parser,
-        "trainer_class": PreviewTrainer,
+        "trainer_class": RecipeTrainer,
         "trainer_defaults": {"use_distributed_sampler": False},
         "auto_configure_optimizers": False,
         "seed_everything_default": 42,

@@ -142,12 +142,7 @@ def filled_modes(pool: Pool, wanted: Wanted, picked: Picked) -> ThinkModes:
 
 
 def assemble(
-    pool: Pool,
-    wanted: Wanted,
-    select: Select,
-    selection_columns: Sequence[str],
-    formatter: PromptFormatter,
-    folder: Path,
+    pool: Pool, wanted: Wanted, picked: Picked, formatter: PromptFormatter, folder: Path
 ) -> dict[str, Any]:
     """Write ``train.arrow`` and ``val.arrow`` into ``folder``.
 
@@ -155,9 +150,8 @@ def assemble(
         What a run has to know about them, as plain JSON.
 
     Raises:
-        UserError: The pool is too small, lacks a column, or holds a trace that is too long.
+        UserError: The pool holds a trace that is too long.
     """
-    picked = pick(pool, wanted, select, selection_columns)
     rows, _, chosen, codes = picked
     modes = filled_modes(pool, wanted, picked)
     parts = {"train": chosen.train, "val": chosen.val}

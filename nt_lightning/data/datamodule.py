@@ -23,11 +23,12 @@ from nt_lightning.data.assemble import (
     open_pool,
     pick,
 )
+from nt_lightning.data.audit import write_audit
 from nt_lightning.data.batch import PackedTraces
 from nt_lightning.data.budget import Budget
 from nt_lightning.data.choose import one_per_question
 from nt_lightning.data.filters import Filters
-from nt_lightning.data.identity import identity_of
+from nt_lightning.data.identity import identity_of, own_arguments
 from nt_lightning.data.loader import PlanSampler, ResumableLoader
 from nt_lightning.data.mixing import Mixing
 from nt_lightning.data.plan import EpochPlan, plan_epoch
@@ -195,6 +196,12 @@ class TraceDataModule(LightningDataModule, ABC):
             "seed": self.wanted.seed,
         }
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """Name and arguments of the selection, for its audit."""
+        arguments = own_arguments(self, TraceDataModule)
+        return {"selection": type(self).__name__, "arguments": arguments}
+
     def use_prompts(self, modes: ThinkModes, system_prompt: str | None) -> None:
         """Ask as the student was trained, whatever this module's own traces say.
 
@@ -230,10 +237,12 @@ class TraceDataModule(LightningDataModule, ABC):
             return
         pool = open_pool(self.pool_source)
         with replacing_folder(folder) as partial:
-            info = assemble(
-                pool, self.wanted, self.select, self.selection_columns, self.formatter, partial
+            picked = pick(pool, self.wanted, self.select, self.selection_columns)
+            write_audit(pool, self.wanted, picked, self.about, partial)
+            write_json(
+                partial / "info.json",
+                assemble(pool, self.wanted, picked, self.formatter, partial),
             )
-            write_json(partial / "info.json", info)
 
     def setup(self, stage: str) -> None:
         """Open the tokenised traces and set the gradient accumulation that the plan needs."""

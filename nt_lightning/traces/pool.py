@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -116,7 +116,7 @@ class Pool:
 
 
 def write_pool(
-    table: pa.Table,
+    rows: pa.Table | Iterable[pa.Table],
     folder: str | Path,
     lineage: Mapping[str, Any],
     rows_per_shard: int = ROWS_PER_SHARD,
@@ -124,7 +124,8 @@ def write_pool(
     """Check rows and write them as a pool, whole or not at all.
 
     Args:
-        table: Rows of the record; a column ``question_key`` is made anew from the questions.
+        rows: Rows of the record, in one table or, where they are too many for the memory, in
+            several of the same columns; a column ``question_key`` is made anew from the questions.
         folder: Where the pool goes; an older pool there is replaced when the new one is complete.
         lineage: How the rows were made, as plain JSON.
         rows_per_shard: Rows in one Parquet file.
@@ -134,20 +135,22 @@ def write_pool(
     """
     folder = Path(folder)
     refuse_foreign(folder)
-    table = record.check(table, str(folder))
-    if table.num_rows == 0:
-        raise UserError(f"{folder}: the pool is empty; a pool has at least one trace")
-    table = _with_question_keys(table)
+    tables = [rows] if isinstance(rows, pa.Table) else rows
+    checked = (_with_question_keys(record.check(table, str(folder))) for table in tables)
     with replacing_folder(folder) as partial:
-        shards = _write_shards(table, partial, rows_per_shard)
+        written = _write_shards(_rebatched(checked, rows_per_shard), partial)
+        if not written.shards:
+            raise UserError(f"{folder}: the pool is empty; a pool has at least one trace")
+        keys = pa.chunked_array(written.keys)
+        record.refuse_repeated(pa.chunked_array(written.ids), str(folder))
         manifest = {
             "schema_version": record.SCHEMA_VERSION,
             "nt_lightning": __version__,
-            "num_rows": table.num_rows,
-            "num_questions": len(table[QUESTION_KEY].unique()),
-            "columns": table.column_names,
-            "digest": digest([shard["sha256"] for shard in shards]),
-            "shards": shards,
+            "num_rows": len(keys),
+            "num_questions": len(keys.unique()),
+            "columns": written.columns,
+            "digest": digest([shard["sha256"] for shard in written.shards]),
+            "shards": written.shards,
             "lineage": dict(lineage),
         }
         manifest = json.loads(json.dumps(manifest))  # what will be read back
@@ -163,20 +166,48 @@ def refuse_foreign(folder: Path) -> None:
         raise UserError(f"{folder} is no pool and not empty; it is not replaced")
 
 
-def _write_shards(table: pa.Table, folder: Path, rows_per_shard: int) -> list[dict[str, Any]]:
-    shards = []
-    count = -(-table.num_rows // rows_per_shard)
-    for index in tqdm(range(count), desc="writing shards", delay=3, disable=None):
-        name = f"traces-{index:05d}-of-{count:05d}.parquet"
-        part = table.slice(index * rows_per_shard, rows_per_shard)
+class _Written(NamedTuple):
+    """What has been written: the manifest's shards and columns, and every row's id and key."""
+
+    shards: list[dict[str, Any]]
+    columns: list[str]
+    ids: list[pa.Array]
+    keys: list[pa.Array]
+
+
+def _rebatched(tables: Iterable[pa.Table], rows_per_shard: int) -> Iterator[pa.Table]:
+    """The same rows in tables of ``rows_per_shard``, the last one shorter."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        while table.num_rows:
+            room = rows_per_shard - sum(part.num_rows for part in waiting)
+            waiting.append(table.slice(0, room))
+            table = table.slice(room)
+            if waiting[-1].num_rows == room:
+                yield pa.concat_tables(waiting)
+                waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _write_shards(tables: Iterable[pa.Table], folder: Path) -> _Written:
+    written = _Written([], [], [], [])
+    for index, part in enumerate(tqdm(tables, desc="writing shards", delay=3, disable=None)):
+        file = folder / f"{index}.parquet"
         try:
-            pq.write_table(part, folder / name, compression="zstd")
+            pq.write_table(part, file, compression="zstd")
         except pa.ArrowNotImplementedError as error:
             raise UserError(f"a column cannot be written as Parquet: {error}") from None
-        shards.append(
-            {"file": name, "num_rows": part.num_rows, "sha256": sha256_file(folder / name)}
-        )
-    return shards
+        shard = {"file": file.name, "num_rows": part.num_rows, "sha256": sha256_file(file)}
+        written.shards.append(shard)
+        written.columns[:] = part.column_names
+        written.ids.append(part["id"].combine_chunks())
+        written.keys.append(part[QUESTION_KEY].combine_chunks())
+    for index, shard in enumerate(written.shards):  # how many there are is known now
+        name = f"traces-{index:05d}-of-{len(written.shards):05d}.parquet"
+        (folder / shard["file"]).rename(folder / name)
+        shard["file"] = name
+    return written
 
 
 def _with_question_keys(table: pa.Table) -> pa.Table:

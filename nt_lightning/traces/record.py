@@ -110,6 +110,12 @@ def check(table: pa.Table, where: str) -> pa.Table:
     return table
 
 
+def refuse_repeated(ids: pa.ChunkedArray, where: str) -> None:
+    """Raise UserError where an id stands twice."""
+    for bad in _repeated_ids(ids):
+        raise UserError(f"{where}: row {bad.row}: column {bad.column!r}: {bad.problem}")
+
+
 def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
     if pa.types.is_dictionary(found):
         found = found.value_type

@@ -139,7 +139,7 @@ def test_show_names_the_most_common_values(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([], ["subcommand", "{import,export,show}"]),
+        ([], ["subcommand", "{import,export,show,embed}"]),
         (["imprt"], ["'imprt'", "did you mean import"]),
         (["import", "--inptu", "x"], ["--inptu", "did you mean input?"]),
         (["import", "--input", "x"], ["required", "output"]),
