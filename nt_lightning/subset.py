@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from nt_lightning.data.assemble import Picked, open_pool, pick
-from nt_lightning.data.audit import SELECTED, write_audit
+from nt_lightning.data.audit import AUDIT, SELECTED, write_audit
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.errors import UserError
 from nt_lightning.files import write_json
-from nt_lightning.report.selection import plot_selection, selection_tables
+from nt_lightning.report.selection import selection_tables, write_report
 from nt_lightning.traces.pool import MANIFEST, Pool, refuse_foreign, write_pool
 
 AUDIT_FOLDER = "selection"
@@ -33,23 +33,27 @@ def write_subset(
         overwrite: Replace a pool that is already there.
 
     Raises:
-        UserError: ``output`` holds something, or one of ``compare`` is no selection.
+        UserError: ``output`` holds something or is the pool itself, or one of ``compare`` is no
+            selection.
     """
     if (output / MANIFEST).is_file() and not overwrite:
         raise UserError(f"output: {output} holds a pool; give --overwrite true to replace it")
     refuse_foreign(output)
-    others = {Path(path).name: read_selected(Path(path)) for path in compare}
+    others = [read_selected(Path(path)) for path in compare]
     pool = open_pool(data.pool_source)
+    if output.resolve() == pool.folder.resolve():
+        raise UserError(f"output: {output} is the pool that is selected from; give another folder")
     picked = pick(pool, data.wanted, data.select, data.selection_columns)
     lineage = {"command": "select", **data.about, "pool": pool.digest, "seed": data.wanted.seed}
     write_pool(_rows(pool, picked), output, lineage)
     folder = output / AUDIT_FOLDER
     audit = write_audit(pool, data.wanted, picked, data.about, folder)
     if others:
-        audit["overlap"] = overlap({output.name: read_selected(folder), **others})
-        write_json(folder / "selection.json", audit)
-    plot_selection(audit, folder / "selection.png")
-    console = Console(highlight=False)
+        names = _names([output, *map(Path, compare)])
+        audit["overlap"] = overlap(names, [read_selected(folder), *others])
+        write_json(folder / AUDIT, audit)
+    write_report(audit, folder)
+    console = Console(highlight=False, markup=False)
     for table in selection_tables(audit):
         console.print(table, "")
     console.print(f"{output}: {audit['selected']} traces; {folder} says which and why")
@@ -67,14 +71,27 @@ def read_selected(folder: Path) -> set[str]:
     raise UserError(f"compare: {folder} holds no {SELECTED}; allowed: a run, or a pool of select")
 
 
-def overlap(selections: dict[str, set[str]]) -> dict[str, Any]:
-    """Jaccard overlap of each pair: common traces / traces in either."""
-    sets = list(selections.values())
+def overlap(names: Sequence[str], selections: Sequence[set[str]]) -> dict[str, Any]:
+    """Jaccard overlap of each pair: common traces / traces in either.
+
+    Args:
+        names: What the selections are called.
+        selections: Their ids; none is empty.
+    """
     return {
-        "names": list(selections),
-        "sizes": [len(ids) for ids in sets],
-        "jaccard": [[round(len(a & b) / len(a | b), 5) for b in sets] for a in sets],
+        "names": list(names),
+        "sizes": [len(ids) for ids in selections],
+        "jaccard": [[round(len(a & b) / len(a | b), 5) for b in selections] for a in selections],
     }
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Names of folders, or their paths where two have the same name."""
+    names = [folder.name for folder in folders]
+    return [
+        name if names.count(name) == 1 else str(folder)
+        for name, folder in zip(names, folders, strict=True)
+    ]
 
 
 def _rows(pool: Pool, picked: Picked) -> Iterator[pa.Table]:

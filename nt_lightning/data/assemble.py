@@ -19,6 +19,7 @@ from nt_lightning.data.filters import Filters
 from nt_lightning.data.mixing import Mixing
 from nt_lightning.data.plan import Ints
 from nt_lightning.data.prepare import Assigned, OnLong, count_by_mode, num_words, tokenise
+from nt_lightning.data.vectors import embeddings_of, read_candidates, require
 from nt_lightning.errors import UserError
 from nt_lightning.files import cache_dir, digest, sha256_file
 from nt_lightning.traces.formatting import PromptFormatter
@@ -62,7 +63,7 @@ def open_pool(source: PoolMaker | str | None) -> Pool:
         raise UserError(_NO_POOL)
     if not isinstance(source, PoolMaker):
         return Pool(source)
-    folder = cache_dir() / "pools" / source.fingerprint()[:32]
+    folder = _made_folder(source)
     if folder.is_dir():
         return Pool(folder)
     log.info("making the pool with %s", type(source).__name__)
@@ -73,6 +74,7 @@ def cache_folder(
     source: PoolMaker | str | None,
     wanted: Wanted,
     selection: Sequence[Any],
+    columns: Sequence[str],
     formatter: PromptFormatter,
 ) -> Path:
     """Folder of the tokenised traces, named by everything that they depend on.
@@ -81,12 +83,18 @@ def cache_folder(
         source: The pool.
         wanted: What is wanted of it.
         selection: What the selection depends on, as plain JSON.
+        columns: What it reads.
         formatter: Renders and tokenises.
     """
     if source is None:
         raise UserError(_NO_POOL)
-    pool = source.fingerprint() if isinstance(source, PoolMaker) else pool_digest(source)
+    if isinstance(source, PoolMaker):
+        pool, folder = source.fingerprint(), _made_folder(source)
+    else:
+        pool, folder = pool_digest(source), Path(source)
+    embedded = embeddings_of(folder, columns)
     key = [_code_digest(), pool, asdict(wanted), list(selection), formatter.fingerprint()]
+    key += [embedded] if embedded else []
     return cache_dir() / "data" / digest(key)[:32]
 
 
@@ -112,7 +120,7 @@ def pick(pool: Pool, wanted: Wanted, select: Select, selection_columns: Sequence
     Raises:
         UserError: The pool is too small or lacks a column.
     """
-    pool.require([*selection_columns, *wanted.budget.columns])  # before anything takes time
+    require(pool, [*selection_columns, *wanted.budget.columns])  # before anything takes time
     left = wanted.filters.apply(pool)
     keys = pool.read([QUESTION_KEY, "teacher"])
     keys = keys.take(pa.array(left.rows)) if left.dropped else keys
@@ -121,9 +129,7 @@ def pick(pool: Pool, wanted: Wanted, select: Select, selection_columns: Sequence
     # a column that mixing needs and the pool lacks: mixing says so, and how to get it
     mixed = [name for name in wanted.mixing.columns if name in pool.column_names]
     read = ["id", QUESTION_KEY, *selection_columns, *wanted.budget.columns, *mixed]
-    candidates = pool.read(list(dict.fromkeys(read)))
-    if len(rows) < len(pool):
-        candidates = candidates.take(pa.array(rows))
+    candidates = read_candidates(pool, list(dict.fromkeys(read)), rows)
     chosen = choose(candidates, select, wanted.budget, num_val=wanted.num_val, seed=wanted.seed)
     codes = wanted.mixing.mode_codes(candidates, wanted.seed)
     return Picked(rows, left.dropped, chosen, codes)
@@ -176,6 +182,10 @@ def assemble(
         "examples": {name: count_by_mode(codes[part]) for name, part in parts.items()},
         "lost": {name: asdict(losses) for name, losses in lost.items()},
     }
+
+
+def _made_folder(source: PoolMaker) -> Path:
+    return cache_dir() / "pools" / source.fingerprint()[:32]
 
 
 @cache

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from nt_lightning.data.plan import Ints
+from nt_lightning.data.selected import Selected
 from nt_lightning.errors import UserError
 
 TOKENS = "response_tokens"
@@ -48,9 +50,31 @@ class Budget:
         """Pool columns that the budget is counted in."""
         return (TOKENS,) if self.num_tokens is not None else ()
 
-    def size(self, total: int) -> int | None:
-        """What a selection from ``total`` candidates is asked for."""
-        return total if self.num_tokens is not None else self.num_traces
+    def ask(self, select: Callable[[int | None], Selected], table: pa.Table) -> Selected:
+        """What a selection answers when it is asked for as many candidates as the budget needs.
+
+        A budget in tokens asks for as many as it would need on average, and for twice as many
+        until they are enough.
+
+        Args:
+            select: Takes a size.
+            table: All candidates.
+
+        Raises:
+            UserError: Their tokens are unknown.
+        """
+        if self.num_tokens is None:
+            return select(self.num_traces)
+        if unknown := table[TOKENS].null_count:
+            raise UserError(f"num_tokens: {TOKENS} is null in {unknown} of {len(table)} candidates")
+        tokens = table[TOKENS].to_numpy()
+        size = 16 + int(1.5 * self.num_tokens / max(tokens.mean(), 1))
+        while True:
+            selected = select(min(size, len(table)))
+            enough = tokens[selected.rows].sum() >= self.num_tokens
+            if enough or len(selected.rows) < size:
+                return selected
+            size *= 2
 
     def fill(self, rows: Ints, table: pa.Table) -> Ints:
         """The first rows that fill the budget.
@@ -61,15 +85,13 @@ class Budget:
 
         Raises:
             ShortageError: They do not fill it.
-            UserError: Their tokens are unknown, or the first trace exceeds the budget.
+            UserError: The first trace exceeds it.
         """
         left = f"{len(rows)} of {len(table)} candidates are left"
         if self.num_tokens is None:
             if len(rows) < (self.num_traces or 1):
                 raise ShortageError(f"num_traces is {self.num_traces or 'not given'}, but {left}")
             return rows[: self.num_traces]
-        if unknown := table[TOKENS].null_count:
-            raise UserError(f"num_tokens: {TOKENS} is null in {unknown} of {len(table)} candidates")
         spent = np.cumsum([0, *table[TOKENS].to_numpy()[rows]])
         if spent[-1] < self.num_tokens:
             raise ShortageError(

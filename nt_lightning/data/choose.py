@@ -65,7 +65,9 @@ def choose(table: pa.Table, select: Select, budget: Budget, *, num_val: int, see
         by_chance = np.argsort(luck, kind="stable")
         val, rest = np.sort(by_chance[:num_val]), np.sort(by_chance[num_val:])
         table = table.take(pa.array(rest))
-    selected = _checked(select(table, budget.size(len(rest)), seed), select, len(rest))
+    selected = budget.ask(
+        lambda size: _checked(select(table, size, seed), select, len(rest)), table
+    )
     assert selected.reasons is not None
     try:
         rows = budget.fill(selected.rows, table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,14 +93,17 @@ class ChainSelection(_ComposedSelection):
         for number, part in enumerate(self.selections):
             left = columns.take(pa.array(rows))
             is_last = part is self.selections[-1]
-            budget = part.wanted.budget
-            ask = size if is_last else budget.size(len(rows))
-            chosen = part.select(left, ask, seed_of_part(seed, number))
-            kept = chosen.rows if is_last else budget.fill(chosen.rows, left)
+            budget, own_seed = part.wanted.budget, seed_of_part(seed, number)
+            if is_last:
+                chosen = part.select(left, size, own_seed)
+                kept = chosen.rows
+            else:
+                chosen = budget.ask(partial(part.select, left, seed=own_seed), left)
+                kept = budget.fill(chosen.rows, left)
             reasons = labelled(part, chosen, len(rows))
             codes[rows] = len(names) + reasons.codes
             names += reasons.names
-            details |= {type(part).__name__: chosen.details} if chosen.details else {}
+            details |= {f"{number} {type(part).__name__}": chosen.details} if chosen.details else {}
             rows = rows[kept]
         return Selected(rows, Reasons(codes, names), details)
 
@@ -142,9 +146,8 @@ class MixtureSelection(_ComposedSelection):
     def select(self, columns: pa.Table, size: int | None, seed: int) -> Selected:
         """The parts' best free candidates in turns."""
         total = columns.num_rows
-        ask = None if size is None else total  # others may have taken a part's best ones
-        chosen = [
-            part.select(columns, ask, seed_of_part(seed, number))
+        chosen = [  # of a part's first rows others have at most the rest: as many are enough
+            part.select(columns, size, seed_of_part(seed, number))
             for number, part in enumerate(self.selections)
         ]
         orders = [one.rows for one in chosen]
@@ -157,7 +160,7 @@ class MixtureSelection(_ComposedSelection):
             rows = turns.rows[turns.parts == number]
             codes[rows] = len(names) + reasons.codes[rows]
             names += reasons.names
-            details |= {type(part).__name__: one.details} if one.details else {}
+            details |= {f"{number} {type(part).__name__}": one.details} if one.details else {}
         return Selected(turns.rows, Reasons(codes, names), details)
 
 

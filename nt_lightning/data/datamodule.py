@@ -304,8 +304,13 @@ class TraceDataModule(LightningDataModule, ABC):
     @cached_property
     def folder(self) -> Path:
         """Cache folder of the tokenised traces, named by everything that they depend on."""
-        selection = identity_of(self, TraceDataModule)
-        return cache_folder(self.pool_source, self.wanted, selection, self.formatter)
+        return cache_folder(
+            self.pool_source,
+            self.wanted,
+            identity_of(self, TraceDataModule),
+            self.selection_columns,
+            self.formatter,
+        )
 
     def _needs_questions_alone(self) -> bool:
         return self.trainer is not None and self.trainer.state.fn == "predict"

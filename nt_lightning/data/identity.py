@@ -10,6 +10,7 @@ from typing import Any
 
 from nt_lightning.errors import UserError
 from nt_lightning.files import sha256_file
+from nt_lightning.traces.pool import MANIFEST, pool_digest
 
 
 def identity_of(module: Any, base: type[Any]) -> list[Any]:
@@ -56,6 +57,8 @@ def _plain(value: Any, base: type[Any]) -> Any:
     if isinstance(value, base):
         budget = {k: v for k, v in asdict(value.wanted.budget).items() if v is not None}
         return {"class": type(value).__name__, **own_arguments(value, base), **budget}
+    if isinstance(value, str) and (Path(value) / MANIFEST).is_file():
+        return {"pool": value, "digest": pool_digest(value)}
     return value
 
 

@@ -17,6 +17,7 @@ from nt_lightning.data.selections import luck_of
 from nt_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
+PIECE = 2**16
 RARE, COMMON = 0.05, 0.95  # shares of a pool outside which a rule hardly selects
 
 
@@ -100,9 +101,22 @@ class StrategySelection(TraceDataModule):
 
 
 def _num_different(lists: pa.ChunkedArray) -> Ints:
-    """Different values in each list; 0 for null."""
-    flat = lists.combine_chunks()
-    codes = flat.flatten().dictionary_encode().indices.to_numpy().astype(np.int64)
-    parents = pc.list_parent_indices(flat).to_numpy().astype(np.int64)
-    pairs = np.unique(parents * (codes.max(initial=0) + 1) + codes)
-    return np.bincount(pairs // (codes.max(initial=0) + 1), minlength=len(flat))
+    """Different values in each list; 0 for null. In pieces, since there are many texts in all."""
+    return np.concatenate(
+        [
+            _num_different_in(chunk.slice(start, PIECE))
+            for chunk in lists.chunks
+            for start in range(0, len(chunk), PIECE)
+        ]
+        or [np.zeros(0, dtype=np.int64)]
+    )
+
+
+def _num_different_in(lists: pa.ListArray) -> Ints:
+    codes = lists.flatten().dictionary_encode().indices.to_numpy().astype(np.int64)
+    parents = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
+    kinds = codes.max(initial=0) + 1
+    pairs = np.sort(parents * kinds + codes)
+    new = np.ones(len(pairs), dtype=bool)
+    new[1:] = pairs[1:] != pairs[:-1]
+    return np.bincount(pairs[new] // kinds, minlength=len(lists))

@@ -1,10 +1,13 @@
-"""Foreign rows to records: JSONL with our columns, ``{question, response}`` and ``messages``."""
+"""JSONL to records and back: rows with our own columns or in a foreign shape."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,11 +18,11 @@ from tqdm import tqdm
 from nt_lightning.errors import UserError
 from nt_lightning.files import replacing_file
 from nt_lightning.traces import columns, record
-from nt_lightning.traces.responses import split_response
+from nt_lightning.traces.reasoningflow import Labels, from_annotations, is_annotated
+from nt_lightning.traces.shapes import BadRowError, Row, from_messages, from_response
 
 log = logging.getLogger(__name__)
 OnBadRow = Literal["error", "skip"]
-Row = dict[str, Any]
 ROWS_PER_CHUNK = 10_000
 
 
@@ -29,10 +32,6 @@ class Quarantined(NamedTuple):
     row: int
     reason: str
     text: str
-
-
-class _BadRowError(Exception):
-    """Why one row cannot become a record."""
 
 
 class _BadRows:
@@ -49,8 +48,8 @@ class _BadRows:
 
     def write(self, target: Path) -> None:
         """List the rows with their text, which is read a second time and not kept before."""
-        with replacing_file(target) as partial, partial.open("w", encoding="utf-8") as out:
-            for row, line in _lines(self.path):
+        with replacing_file(target) as part, part.open("w", encoding="utf-8") as out:
+            for row, line in lines(self.path):
                 if row in self.reasons:
                     text = line.decode("utf-8", errors="replace").rstrip("\r\n")
                     left_out = Quarantined(row, self.reasons[row], text)
@@ -65,13 +64,16 @@ def read_jsonl(
     on_bad_row: OnBadRow = "error",
     quarantine: str | Path | None = None,
 ) -> pa.Table:
-    """Read traces from JSONL in any of the three shapes.
+    """Read traces from JSONL, each row in any of four shapes.
+
+    A row has our own columns, or ``question`` and ``response``, or chat ``messages``, or is
+    annotated step by step with ``nodes`` and ``edges``.
 
     Values are of the record's types or the row is bad: nothing is cast, except whole numbers
     written as ``5.0`` and numeric ids. Unknown columns are kept; each has one kind of values.
 
     Args:
-        path: One JSON object per line in UTF-8; only a newline ends a line.
+        path: One JSON object per line in UTF-8; only a newline ends a line; ``.gz`` is unpacked.
         teacher: Name of the teacher where the rows have none.
         on_bad_row: ``error`` refuses the file at a bad row; ``skip`` leaves bad rows out, counts
             them and lists them in ``quarantine``.
@@ -81,8 +83,8 @@ def read_jsonl(
         Conformed rows in the file's order; ids default to ``<file's stem>-<row>``.
 
     Raises:
-        UserError: The file is missing, no row is usable, or a row is bad and ``on_bad_row`` is
-            ``error``: the message names file, row and column.
+        UserError: The file is missing or damaged, no row is usable, or a row is bad and
+            ``on_bad_row`` is ``error``: the message names file, row and column.
     """
     path = Path(path)
     if not path.is_file():
@@ -103,13 +105,14 @@ def write_jsonl(rows: pa.Table | Iterable[pa.Table], path: str | Path) -> int:
 
     Args:
         rows: A table, or several one after the other (a pool's shards); nulls are left out.
-        path: The file.
+        path: The file; ``.gz`` is packed.
     """
+    path = Path(path)
     tables = [rows] if isinstance(rows, pa.Table) else rows
     count = 0
     with (
-        replacing_file(Path(path)) as partial,
-        partial.open("w", encoding="utf-8") as handle,
+        replacing_file(path) as part,
+        _opener(path)(part, "wt", encoding="utf-8") as handle,
         tqdm(desc="writing", unit=" rows", delay=3, disable=None) as bar,
     ):
         for table in tables:
@@ -122,13 +125,33 @@ def write_jsonl(rows: pa.Table | Iterable[pa.Table], path: str | Path) -> int:
     return count
 
 
-def adapter_for(row: Row) -> Callable[[Row], Row]:
-    """The adapter that fits a row's keys: ``messages``, ``response`` or our own columns."""
+def adapter_for(row: Row, labels: Labels) -> Callable[[Row], Row]:
+    """The adapter that fits a row's keys.
+
+    Args:
+        row: A row as it stands in the file.
+        labels: Where an annotated row counts labels that are out of the vocabulary.
+    """
     if "messages" in row:
-        return _from_messages
+        return from_messages
+    if is_annotated(row):
+        return partial(from_annotations, labels=labels)
     if "response" in row and "answer" not in row:
-        return _from_response
+        return from_response
     return dict
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Numbers and bytes of the lines that are not blank; binary, because U+2028 ends no line.
+
+    Raises:
+        UserError: The file is packed and damaged.
+    """
+    try:
+        with _opener(path)(path, "rb") as handle:
+            yield from ((number, line) for number, line in enumerate(handle) if line.strip())
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: is no whole gzip file: {error}") from None
 
 
 def _read(path: Path, teacher: str | None, bad: _BadRows) -> pa.Table | None:
@@ -153,38 +176,40 @@ def _read(path: Path, teacher: str | None, bad: _BadRows) -> pa.Table | None:
 
 def _rows(path: Path, teacher: str | None, bad: _BadRows) -> Iterator[tuple[int, Row]]:
     """Row numbers and rows with every required column."""
+    name, labels = Path(path.name.removesuffix(".gz")).stem, Labels()
+    packed = path.suffix == ".gz"
     with tqdm(
-        total=path.stat().st_size,
+        total=None if packed else path.stat().st_size,
         desc=f"reading {path.name}",
         unit="B",
         unit_scale=True,
         delay=3,
         disable=None,
     ) as bar:
-        for number, line in _lines(path):
+        for number, line in lines(path):
             try:
-                yield number, _row_to_record(line, f"{path.stem}-{number}", teacher)
-            except (_BadRowError, ValueError) as error:
+                yield number, _row_to_record(line, f"{name}-{number}", teacher, labels)
+            except (BadRowError, ValueError) as error:
                 bad.add(number, str(error))
             bar.update(len(line))
+    labels.report(path)
 
 
-def _lines(path: Path) -> Iterable[tuple[int, bytes]]:
-    """Non-blank lines; binary, because only a newline ends a line of JSONL (U+2028 does not)."""
-    with path.open("rb") as handle:
-        yield from ((number, line) for number, line in enumerate(handle) if line.strip())
+def _opener(path: Path) -> Any:
+    """``open``, or gzip's where the name says so."""
+    return gzip.open if path.suffix == ".gz" else open
 
 
-def _row_to_record(line: bytes, default_id: str, teacher: str | None) -> Row:
+def _row_to_record(line: bytes, default_id: str, teacher: str | None, labels: Labels) -> Row:
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise _BadRowError(f"is no UTF-8: {error.reason} at byte {error.start}") from None
+        raise BadRowError(f"is no UTF-8: {error.reason} at byte {error.start}") from None
     except (json.JSONDecodeError, RecursionError) as error:
-        raise _BadRowError(f"is no JSON: {error}") from None
+        raise BadRowError(f"is no JSON: {error}") from None
     if not isinstance(row, dict):
-        raise _BadRowError("is no JSON object")
-    out = adapter_for(row)(row)
+        raise BadRowError("is no JSON object")
+    out = adapter_for(row, labels)(row)
     if type(out.setdefault("id", default_id)) is int:
         out["id"] = str(out["id"])
     if teacher is not None and out.get("teacher") is None:
@@ -192,58 +217,5 @@ def _row_to_record(line: bytes, default_id: str, teacher: str | None) -> Row:
     for name in record.REQUIRED:
         if name not in out:
             hint = "; give the teacher's name" if name == "teacher" else ""
-            raise _BadRowError(f"column {name!r}: is missing{hint}")
+            raise BadRowError(f"column {name!r}: is missing{hint}")
     return out
-
-
-def _from_response(row: Row) -> Row:
-    """``response`` with a think block in it, or beside a column ``reasoning``."""
-    out = {key: value for key, value in row.items() if key != "response"}
-    if row.get("reasoning"):
-        out["answer"] = _text(row, "response").strip()
-    else:
-        out["reasoning"], out["answer"] = _split(_text(row, "response"), "response")
-    return out
-
-
-def _from_messages(row: Row) -> Row:
-    """One user and one assistant turn, the reasoning in it or beside ``messages``.
-
-    A system turn is dropped, since the student has its own.
-    """
-    turns = row["messages"]
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        raise _BadRowError("column 'messages': is no list of {role, content}")
-    talk = [turn for turn in turns if turn.get("role") != "system"]
-    roles = [turn.get("role") for turn in talk]
-    if roles != ["user", "assistant"]:
-        raise _BadRowError(f"column 'messages': needs one user and one assistant turn, has {roles}")
-    out = {key: value for key, value in row.items() if key != "messages"}
-    out["question"] = _text(talk[0], "content")
-    response = _text(talk[1], "content")
-    if row.get("reasoning"):
-        if _split(response, "messages") != ("", response.strip()):
-            raise _BadRowError("column 'messages': has a think block beside a column 'reasoning'")
-        out["answer"] = response.strip()
-        return out
-    # DeepSeek's interface has reasoning_content, OpenRouter's and vLLM's has reasoning
-    for key in ("reasoning_content", "reasoning"):
-        if talk[1].get(key):
-            out["reasoning"], out["answer"] = _text(talk[1], key).strip(), response.strip()
-            return out
-    out["reasoning"], out["answer"] = _split(response, "messages")
-    return out
-
-
-def _split(response: str, column: str) -> tuple[str, str]:
-    try:
-        return split_response(response)
-    except ValueError as error:
-        raise _BadRowError(f"column {column!r}: {error}") from None
-
-
-def _text(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(key)
-    if not isinstance(value, str):
-        raise _BadRowError(f"column {key!r}: {columns.not_of('text', value)}")
-    return value

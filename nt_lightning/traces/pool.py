@@ -108,11 +108,14 @@ class Pool:
     def require(self, columns: Sequence[str]) -> None:
         """Raise UserError where the pool lacks a column."""
         for name in columns:
-            if name not in self.column_names:
-                raise UserError(
-                    f"{self.folder}: column {name!r} is missing; it has: "
-                    f"{', '.join(self.column_names)}"
-                )
+            if name in self.column_names:
+                continue
+            there = ", ".join(self.column_names)
+            missing = f"{self.folder}: column {name!r} is missing"
+            if name not in record.COLUMNS:
+                raise UserError(f"{missing}; it has: {there}")
+            written_by = record.COLUMNS[name].written_by
+            raise UserError(f"{missing}; {written_by}; the pool has: {there}")
 
 
 def write_pool(

@@ -13,16 +13,27 @@ from nt_lightning.errors import UserError
 from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
 
 SCHEMA_VERSION = 2
+FROM_ROWS = "`python -m nt_lightning pool import` takes it from the rows of a file"
+FROM_TOKENIZER = "`python -m nt_lightning pool import --tokenizer MODEL` writes it"
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the record; ``required`` columns hold a non-null value in every row."""
+    """One column of the record.
+
+    Args:
+        type: Its Arrow type.
+        about: What it holds.
+        required: Every row has a value that is not null.
+        allow_empty: A text may be empty.
+        written_by: Which command writes it, for the message where it is missing.
+    """
 
     type: pa.DataType
     about: str
     required: bool = False
     allow_empty: bool = True
+    written_by: str = FROM_ROWS
 
 
 COLUMNS: dict[str, Column] = {
@@ -36,7 +47,9 @@ COLUMNS: dict[str, Column] = {
     "reference_answer": Column(pa.string(), "gold answer"),
     "source": Column(pa.string(), "where the question comes from"),
     "finish_reason": Column(pa.string(), "stop, length or another reason"),
-    "response_tokens": Column(pa.int64(), "tokens of the teacher's response"),
+    "response_tokens": Column(
+        pa.int64(), "tokens of the teacher's response", written_by=FROM_TOKENIZER
+    ),
     "domain": Column(pa.string(), "discipline of the question"),
     "topic": Column(pa.string(), "topic within the domain"),
     "reasoning_strategies": Column(pa.list_(pa.string()), "names of strategies in the reasoning"),

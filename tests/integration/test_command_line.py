@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from nt_lightning.__main__ import main
+from nt_lightning.traces.pool import Pool
 from tests.integration.command import ROOT, nt, write_recipe
 
 
@@ -129,8 +130,13 @@ def test_overrides_compose_and_the_saved_config_runs_again(recipe, tmp_path):
         "config.yaml",
         "metrics.csv",
         "plan.json",
+        "selected.parquet",
+        "selection.json",
+        "selection.png",
         "tensorboard",
     }
+    audit = json.loads((run / "selection.json").read_text())
+    assert (audit["selected"], audit["validation"], audit["candidates"]) == (12, 3, 64)
     nt("fit", "--config", run / "config.yaml")
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
@@ -151,6 +157,29 @@ def test_preview_and_validate(recipe, tmp_path):
     assert '<span class="t">' in text
     done = nt("validate", "--config", recipe)
     assert "val/loss" in done.stdout
+
+
+def test_select_writes_a_pool_and_compares_it(recipe, tmp_path):
+    """With one seed the smaller selection is in the larger one: 12 common traces of 40."""
+    small, large = tmp_path / "small", tmp_path / "large"
+    nt("select", "--config", recipe, "--data.num_traces", 12, "--output", small)
+    done = nt("select", "--config", recipe, "--output", large, "--compare", f"[{small}]")
+    assert f"{large}: 40 traces" in done.stdout
+    audit = json.loads((large / "selection" / "selection.json").read_text())
+    assert (audit["selection"], audit["seed"]) == ("RandomSelection", 0)
+    assert (audit["selected"], audit["validation"], audit["candidates"]) == (40, 4, 64)
+    assert audit["reasons"] == [
+        {"reason": "by chance", "candidates": 60, "selected": 40},
+        {"reason": "kept for validation", "candidates": 4, "selected": 0},
+    ]
+    assert audit["overlap"] == {
+        "names": ["large", "small"],
+        "sizes": [40, 12],
+        "jaccard": [[1.0, 0.3], [0.3, 1.0]],
+    }
+    ids = [set(Pool(folder).read(["id"])["id"].to_pylist()) for folder in (small, large)]
+    assert [len(one) for one in ids] == [12, 40]
+    assert ids[0] < ids[1]
 
 
 def test_predict_writes_a_response_to_every_question(recipe, tmp_path):

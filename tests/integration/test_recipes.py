@@ -3,14 +3,20 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from lightning.pytorch.cli import LightningCLI
 
 from nt_lightning.cli import CLI, cli_arguments
 from nt_lightning.data.assemble import open_pool, pick
+from nt_lightning.data.vectors import DEFAULT_MODEL, PREFIX
+from nt_lightning.pool.embed import embed_questions
+from nt_lightning.traces.pool import write_pool
 from tests.integration.command import ROOT
 
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
-FRAGMENTS = {"embedded"}  # added to recipes/mixed.yaml with a second --config
+# fragments, and the recipe that they are added to with a second --config
+FRAGMENTS = {"embedded": "mixed.yaml", "sizes": "llama3_1_8b/selections/random.yaml"}
+STUDENTS = ("llama3_1_8b", "qwen2_5_7b")
 
 
 class ReadRecipe(LightningCLI):
@@ -20,7 +26,7 @@ class ReadRecipe(LightningCLI):
 
 
 def test_none_is_missing():
-    assert len(RECIPES) == 20
+    assert len(RECIPES) == 53
 
 
 @pytest.mark.parametrize(
@@ -29,23 +35,67 @@ def test_none_is_missing():
 def test_recipe(recipe: Path, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["nt_lightning"])
     configs = ["--config", str(recipe)]
-    if recipe.relative_to(ROOT / "recipes").parts[0] in FRAGMENTS:
-        configs = ["--config", str(ROOT / "recipes" / "mixed.yaml"), *configs]
+    top = recipe.relative_to(ROOT / "recipes").parts[0]
+    if top in FRAGMENTS:
+        configs = ["--config", str(ROOT / "recipes" / FRAGMENTS[top]), *configs]
     arguments = [*configs, "--trainer.default_root_dir", str(tmp_path), "--trainer.accelerator=cpu"]
     cli = ReadRecipe(**cli_arguments(), run=False, args=[*arguments, "--trainer.devices=1"])
     assert type(cli.model).__name__ == "MaskedSFT"
     assert cli.datamodule.model_name == cli.model.model_name
-    pool = cli.datamodule.pool_source
-    assert isinstance(pool, str) == (recipe.parts[-3] == "llama3_1_8b")  # a fragment keeps it
+    assert isinstance(cli.datamodule.pool_source, str) == (top in (*STUDENTS, "sizes"))
     names = {type(callback).__name__ for callback in cli.trainer.callbacks}
     assert {"RNGState", "RunSummary", "Throughput", "BenchmarkEvaluation"} <= names
-    if recipe.parent.name == "selections":
-        data = cli.datamodule
-        pool = open_pool(pool)
-        picked = pick(pool, data.wanted, data.select, data.selection_columns)
-        assert len(picked.chosen.train) == data.wanted.budget.num_traces
+    if recipe.parent == ROOT / "recipes" / "embedded" / "selections":
+        selects_on_the_embedded_pool(cli.datamodule, tmp_path, monkeypatch)
     header = recipe.read_text().splitlines()
     assert any("python -m nt_lightning" in line or "torchrun" in line for line in header[:8])
+
+
+def selects_on_the_embedded_pool(data, tmp_path, monkeypatch):
+    pool = open_pool(data.pool_source)
+    if any(name.startswith(PREFIX) for name in data.selection_columns):
+        embed(pool)
+    if type(data).__name__ == "NearestNeighbourSelection":
+        monkeypatch.chdir(tmp_path)
+        rows = pool.read().slice(0, 40)
+        embed(write_pool(rows, data.neighbours_of, {}))
+    picked = pick(pool, data.wanted, data.select, data.selection_columns)
+    assert len(picked.chosen.train) == data.wanted.budget.num_traces
+
+
+def embed(pool):
+    embed_questions(pool, DEFAULT_MODEL, max_tokens=512, batch_size=64, accelerator="cpu")
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_the_selections_of_a_student_differ_under_data_alone(student):
+    recipes = sorted((ROOT / "recipes" / student / "selections").iterdir())
+    bodies = [yaml.safe_load(recipe.read_text()) for recipe in recipes]
+    data = [body.pop("data") for body in bodies]
+    assert len(bodies) == 12
+    assert all(body == bodies[0] for body in bodies)
+    assert bodies[0]["trainer"]["max_epochs"] == 6
+    common = {"pool", "num_traces", "num_val", "max_tokens", "tokens_per_step", "on_long"}
+    shared = [{name: one["init_args"][name] for name in common} for one in data]
+    assert all(one == shared[0] for one in shared)
+    assert len({str(one) for one in data}) == 12
+
+
+def test_the_students_have_the_same_rows():
+    names = [
+        sorted(p.name for p in (ROOT / "recipes" / s / "selections").iterdir()) for s in STUDENTS
+    ]
+    assert names[0] == names[1]
+
+
+def test_sizes_change_traces_and_the_epochs_of_the_paper():
+    found = {}
+    for recipe in (ROOT / "recipes" / "sizes").iterdir():
+        body = yaml.safe_load(recipe.read_text())
+        size = body["data"]["init_args"].pop("num_traces")
+        found[size] = body["trainer"].pop("max_epochs")
+        assert body == {"data": {"init_args": {}}, "trainer": {}}
+    assert found == {1_000: 10, 10_000: 6, 100_000: 8, 500_000: 8}
 
 
 def test_the_table_differs_in_its_mixing_alone():

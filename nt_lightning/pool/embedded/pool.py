@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -29,8 +30,8 @@ from nt_lightning.traces.record import COLUMNS
 
 logger = logging.getLogger(__name__)
 
-# What the rows hold; no response_tokens, because no tokenizer is at hand.
-POOL_COLUMNS = tuple(name for name in COLUMNS if name != "response_tokens")
+POOL_COLUMNS = tuple(COLUMNS)
+PIECES = re.compile(r"\w+|[^\w\s]")  # a program's tokens are its words and signs
 ABOUT = (
     "synthetic: reasoning-gym questions, traces by programs and not by language models; every "
     "answer is verified by the family's own scorer"
@@ -188,9 +189,11 @@ def _num_words(found: Draft) -> int:
 
 def _written(found: Draft, shortest: int) -> dict[str, Any]:
     """The columns that depend on the text."""
+    answer = f"Answer: {found.answer}"
     return {
         "reasoning": found.reasoning,
-        "answer": f"Answer: {found.answer}",
+        "answer": answer,
+        "response_tokens": len(PIECES.findall(f"{found.reasoning} {answer}")),
         "reasoning_strategies": [name for name in STRATEGIES if name in found.strategies],
         "num_steps": count_steps(found.reasoning),
         "verbosity": verbosity(_num_words(found), shortest),

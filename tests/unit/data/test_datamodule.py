@@ -4,19 +4,21 @@ import json
 import logging
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from lightning.pytorch import Trainer
 
+from nt_lightning.data.assemble import pick
 from nt_lightning.data.batch import IGNORE_INDEX
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.data.filters import Filters
 from nt_lightning.data.identity import own_arguments
 from nt_lightning.data.mixing import Mixing
-from nt_lightning.data.selections import RandomSelection
+from nt_lightning.data.selections import AgreementSelection, RandomSelection
 from nt_lightning.errors import UserError
 from nt_lightning.files import cache_dir
 from nt_lightning.traces.modes import MODE_NAMES, ThinkMode, ThinkModes
-from nt_lightning.traces.pool import write_pool
+from nt_lightning.traces.pool import Pool, write_pool
 from tests.tiny import save_tiny_pool, save_tiny_student, tiny_rows, tiny_tokenizer
 
 
@@ -294,3 +296,21 @@ def test_validation_questions_are_the_same_for_other_teachers(student, tmp_path)
         for t in (teachers, ["other"])
     ]
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("mixing", [Mixing(), Mixing("difficulty")])
+def test_no_text_is_read_to_select(pool, monkeypatch, mixing):
+    read = []
+    original = pq.read_table
+
+    def recorded(file, columns=None, **options):
+        read.append(columns)
+        return original(file, columns=columns, **options)
+
+    monkeypatch.setattr(pq, "read_table", recorded)
+    for data in (RandomSelection(pool, num_traces=9), AgreementSelection(pool=pool, num_traces=9)):
+        picked = pick(Pool(pool), data.wanted, data.select, data.selection_columns)
+        allowed = {"id", "question_key", "teacher", "models_agree"}
+        assert len(picked.chosen.train) == 9
+        assert read
+        assert all(set(columns) <= allowed for columns in read)

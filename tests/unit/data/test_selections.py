@@ -1,11 +1,15 @@
 """Each selection's outcome against its rule, on pools with known proportions."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from nt_lightning.data.assemble import pick
+from nt_lightning.data.composition import ChainSelection, MixtureSelection
+from nt_lightning.data.filters import Filters
 from nt_lightning.data.selections import (
     AgreementSelection,
     LongSelection,
@@ -16,6 +20,8 @@ from nt_lightning.data.selections import (
 )
 from nt_lightning.data.strategies import StrategySelection
 from nt_lightning.errors import UserError
+from nt_lightning.pool.embedded import EmbeddedPool
+from nt_lightning.traces.pool import write_pool
 
 RNG = np.random.default_rng(1)
 COUNT = 10_000
@@ -213,3 +219,45 @@ def test_medium_says_that_it_widens(caplog):
 def test_arguments_out_of_range(bad):
     with pytest.raises(UserError, match=f"data.{next(iter(bad))} is"):
         StrategySelection(**bad)
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory):
+    """One pool in three layouts: in one piece, in many shards, in another order of the rows."""
+    folder = tmp_path_factory.mktemp("layouts")
+    table = EmbeddedPool(num_questions=160).make()
+    order = pa.array(np.random.default_rng(1).permutation(table.num_rows))
+    return [
+        write_pool(table, folder / "whole", {}),
+        write_pool(table, folder / "shards", {}, rows_per_shard=37),
+        write_pool(table.take(order), folder / "turned", {}, rows_per_shard=100),
+    ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        RandomSelection(num_traces=50, num_val=7),
+        TopicSelection(num_traces=50, num_val=7),
+        LongSelection(num_tokens=1_500),
+        VerbositySelection(level="high", num_traces=50),
+        StrategySelection(min_strategies=1, max_strategies=3, num_traces=50),
+        AgreementSelection(),
+        ShortReferenceSelection(num_traces=50, filters=Filters(min_tokens=20)),
+        ChainSelection(selections=[AgreementSelection(), LongSelection()], num_traces=20),
+        MixtureSelection(
+            selections=[AgreementSelection(), RandomSelection()], shares=[0.5, 0.5], num_traces=50
+        ),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_the_layout_of_a_pool_does_not_matter(layouts, data):
+    wanted = replace(data.wanted, teachers=("step_by_step", "terse"))
+    found = []
+    for pool in layouts:
+        picked = pick(pool, wanted, data.select, data.selection_columns)
+        ids = pool.read(["id"])["id"].take(pa.array(picked.rows))
+        parts = (picked.chosen.train, picked.chosen.val)
+        found.append([sorted(ids.take(pa.array(rows)).to_pylist()) for rows in parts])
+    assert found[0] == found[1] == found[2]
+    assert found[0][0]

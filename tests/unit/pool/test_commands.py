@@ -1,5 +1,6 @@
 """``pool import``, ``export`` and ``show``, and how mistakes are answered."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from nt_lightning.__main__ import main
 from nt_lightning.files import sha256_file
 from nt_lightning.traces.pool import Pool
+from tests.tiny import save_tiny_student, tiny_tokenizer
 
 ROOT = Path(__file__).parents[3]
 ROWS = [
@@ -63,8 +65,41 @@ def test_import_writes_a_pool_with_its_lineage(file, tmp_path, capsys):
         "on_bad_row": "error",
         "rows_in": 2,
         "rows_out": 2,
+        "tokenizer": None,
+        "response_tokens_filled": 0,
     }
+    assert "response_tokens" not in written.column_names
     assert written.read(["reasoning"])["reasoning"].to_pylist() == ["one two", "one"]
+
+
+def test_import_counts_tokens_where_the_rows_do_not_say_them(tmp_path, capsys):
+    student = save_tiny_student(tmp_path / "student")
+    rows = [
+        {"question": "Q", "reasoning": "I add three", "answer": "A: 7"},
+        {"question": "P", "reasoning": "I add three", "answer": "A: 7", "response_tokens": 99},
+    ]
+    file, folder = tmp_path / "in.jsonl", tmp_path / "pool"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["import", "--input", file, "--output", folder, "--teacher", "r1"]
+    assert pool(*arguments, "--tokenizer", student) == 0
+    said = f"{folder}: 2 traces of 2 questions, response_tokens of 1 counted\n"
+    assert capsys.readouterr().out == said
+    tokenizer = tiny_tokenizer()
+    number = len(tokenizer.tokenize("I add three")) + len(tokenizer.tokenize("A: 7"))
+    written = Pool(folder)
+    assert written.read(["response_tokens"])["response_tokens"].to_pylist() == [number, 99]
+    lineage = written.manifest["lineage"]
+    assert (lineage["tokenizer"], lineage["response_tokens_filled"]) == (student, 1)
+    message = refused(capsys, *arguments, "--tokenizer", "no/such", "--overwrite", "true")
+    assert "model 'no/such' cannot be loaded" in message
+    assert Pool(folder).digest == written.digest
+
+
+def test_packed_rows_are_counted(file, tmp_path):
+    packed = tmp_path / "in.jsonl.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    assert pool("import", "--input", packed, "--output", tmp_path / "p", "--teacher", "r1") == 0
+    assert Pool(tmp_path / "p").manifest["lineage"]["rows_in"] == 2
 
 
 def test_bad_rows_are_counted_and_listed(bad_file, tmp_path, capsys, caplog):

@@ -1,5 +1,6 @@
-"""JSONL to records: three shapes, strict types, bad rows named or set aside."""
+"""JSONL to records: shapes, packed files, strict types, bad rows named or set aside."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -110,6 +111,27 @@ def test_only_a_newline_ends_a_line(file):
 def test_windows_line_ends(file):
     write(file, json.dumps(good("a")) + "\r", json.dumps(good("b")) + "\r")
     assert read_jsonl(file)["id"].to_pylist() == ["a", "b"]
+
+
+def test_a_packed_file(tmp_path):
+    packed = tmp_path / "in.jsonl.gz"
+    row = {"question": "Q", "response": "A", "teacher": "t"}
+    text = "".join(json.dumps(one) + "\n" for one in (row, {}, good("b", answer="one\u2028two")))
+    packed.write_bytes(gzip.compress(text.encode()))
+    table = read_jsonl(packed, on_bad_row="skip")
+    assert table["id"].to_pylist() == ["in-0", "b"]
+    assert [json.loads(line)["row"] for line in _lines(f"{packed}.quarantine.jsonl")] == [1]
+    write_jsonl(table, packed)
+    assert packed.read_bytes()[:2] == b"\x1f\x8b"
+    assert read_jsonl(packed).equals(table)
+
+
+@pytest.mark.parametrize("content", [b'{"id": "a"}\n', gzip.compress(b"{}\n" * 9)[:-9]])
+def test_a_damaged_packed_file(tmp_path, content):
+    packed = tmp_path / "in.jsonl.gz"
+    packed.write_bytes(content)
+    with pytest.raises(UserError, match="in.jsonl.gz: is no whole gzip file: "):
+        read_jsonl(packed, on_bad_row="skip")
 
 
 # -- bad rows --------------------------------------------------------------------------------------

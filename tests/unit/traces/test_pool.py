@@ -66,6 +66,38 @@ def test_the_digest_is_of_the_rows_alone(folder, tmp_path):
     assert write_pool(rows(4), tmp_path / "other", {"by": "two"}).digest != first
 
 
+@pytest.mark.parametrize("sizes", [[7], [1] * 7, [0, 2, 4, 0, 1], [6, 1]])
+def test_several_tables_are_one_pool(folder, tmp_path, sizes):
+    """Shards of three rows whatever the tables are, the same bytes, the same digest."""
+    table = rows(7, score=[n / 2 for n in range(7)], topic=[None, "a", "b", None, "c", "d", None])
+    starts = [sum(sizes[:number]) for number in range(len(sizes))]
+    parts = (table.slice(start, size) for start, size in zip(starts, sizes, strict=True))
+    pool = write_pool(parts, folder, {"made_by": "a test"}, rows_per_shard=3)
+    whole = write_pool(table, tmp_path / "whole", {"made_by": "a test"}, rows_per_shard=3)
+    assert [shard["num_rows"] for shard in pool.manifest["shards"]] == [3, 3, 1]
+    assert pool.digest == whole.digest
+    assert pool.manifest == whole.manifest
+    assert (
+        pool.read().drop_columns(["question_key"]).sort_by("id").to_pylist()
+        == table.select(
+            ["id", "question", "teacher", "reasoning", "answer", "topic", "score"]
+        ).to_pylist()
+    )
+
+
+def test_an_id_in_two_tables_is_refused(folder):
+    parts = iter([rows(2, id=["a", "b"]), rows(3, id=["c", "d", "a"])])
+    with pytest.raises(UserError, match="row 4: column 'id': 'a' appears twice"):
+        write_pool(parts, folder, {}, rows_per_shard=2)
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_no_table_is_no_pool(folder):
+    with pytest.raises(UserError, match="the pool is empty"):
+        write_pool(iter([]), folder, {})
+    assert list(folder.parent.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
@@ -89,11 +121,29 @@ def test_refused_rows_leave_nothing(folder, table, problem):
     assert list(folder.parent.iterdir()) == []
 
 
-def test_a_missing_column_is_named(folder):
+ALL = "id, question, teacher, reasoning, answer, question_key"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "response_tokens",
+            "`python -m nt_lightning pool import --tokenizer MODEL` writes it; the pool has: ",
+        ),
+        (
+            "domain",
+            "`python -m nt_lightning pool import` takes it from the rows of a file; the pool has: ",
+        ),
+        ("score", "it has: "),
+    ],
+)
+def test_a_missing_column_is_named_and_where_it_comes_from(folder, name, said):
     pool = write_pool(rows(3), folder, {})
     for read in (pool.read, lambda names: list(pool.shards(names))):
-        with pytest.raises(UserError, match="column 'domain' is missing; it has: id, question"):
-            read(["id", "domain"])
+        with pytest.raises(UserError) as refused:
+            read(["id", name])
+        assert str(refused.value) == f"{folder}: column {name!r} is missing; {said}{ALL}"
 
 
 def test_every_flipped_bit_is_found(folder):
