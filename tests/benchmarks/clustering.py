@@ -7,7 +7,7 @@ peak memory, clusters, noise, and agreement (adjusted Rand index, noise as one m
 ``python -m tests.benchmarks.clustering --points 100000 --sides ours`` fits all points;
 ``--points 1000000 --sides ours`` fits 100,000 of them and assigns the others. Each side runs once
 in a fresh process, with as many threads as there are cores; numba's compilation counts.
-hdbscan's ``generic`` is left out: its matrices in float64 take more than 20 GB. UMAP and
+hdbscan's ``generic`` is left out: it needs several matrices of all pairs in float64. UMAP and
 fast-hdbscan come with ``pip install umap-learn fast-hdbscan``.
 """
 
@@ -81,7 +81,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def run(side: str, size: int, folder: Path) -> Result:
+def run(side: str, size: int, folder: Path, exact_sample: int) -> Result:
     """Cluster with one side; its labels go to a file of the folder."""
     from sklearn.metrics import adjusted_rand_score
 
@@ -90,7 +90,7 @@ def run(side: str, size: int, folder: Path) -> Result:
         points, planted = draw_points(size, Path(drawn, "points.npy"))
         more = {}
         if side == "ours":
-            labels, meter, more = run_ours(points, planted)
+            labels, meter, more = run_ours(points, planted, exact_sample)
         else:
             whole = points.astype(np.float64 if side.startswith("hdbscan") else np.float32)
             with Meter() as meter:
@@ -104,7 +104,9 @@ def run(side: str, size: int, folder: Path) -> Result:
     )
 
 
-def run_ours(points: np.ndarray, planted: np.ndarray) -> tuple[np.ndarray, Meter, Result]:
+def run_ours(
+    points: np.ndarray, planted: np.ndarray, exact_sample: int
+) -> tuple[np.ndarray, Meter, Result]:
     """Ours, which takes the float16 rows as they are, and how fitted and assigned rows differ."""
     from sklearn.metrics import adjusted_rand_score
 
@@ -119,7 +121,25 @@ def run_ours(points: np.ndarray, planted: np.ndarray) -> tuple[np.ndarray, Meter
         if found.num_fitted < len(points):
             more[f"{name}_noise"] = float((found.labels[rows] < 0).mean())
             more[f"{name}_planted"] = adjusted_rand_score(planted[rows], found.labels[rows])
+    if exact_sample:
+        more |= _against_exact(points, luck, found.labels, exact_sample)
     return found.labels, meter, more
+
+
+def _against_exact(points: np.ndarray, luck: np.ndarray, labels: np.ndarray, count: int) -> Result:
+    """Agreement with hdbscan's exact fit of a sample: of our fit of it, and of all our labels."""
+    from sklearn.metrics import adjusted_rand_score
+
+    from nt_lightning.data.clusters import cluster
+
+    sample = np.argsort(luck)[:count]
+    exact = run_rival(EXACT, points[sample].astype(np.float64))
+    same = cluster(points[sample], luck[sample], **SIZES).labels
+    return {
+        "exact_sample": count,
+        "same_sample_to_exact": adjusted_rand_score(exact, same),
+        "all_labels_to_exact": adjusted_rand_score(exact, labels[sample]),
+    }
 
 
 def run_rival(side: str, points: np.ndarray) -> np.ndarray:
@@ -159,13 +179,16 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=20_000)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
     parser.add_argument("--side", choices=SIDES, help="measure this side alone, in this process")
+    parser.add_argument(
+        "--exact_sample", type=int, default=0, help="also hold ours against hdbscan on so many"
+    )
     parser.add_argument("--labels", type=Path, help="folder for the labels of every side")
     args = parser.parse_args()
     folder = args.labels or Path(tempfile.mkdtemp())
     if args.side:
-        print(json.dumps(run(args.side, args.points, folder)))
+        print(json.dumps(run(args.side, args.points, folder, args.exact_sample)))
         return
-    options = {"points": args.points, "labels": folder.resolve()}
+    options = {"points": args.points, "exact_sample": args.exact_sample, "labels": folder.resolve()}
     threads = os.cpu_count() or 1
     rows: list[tuple[str, object]] = []
     results = {}
