@@ -26,7 +26,6 @@ import nt_lightning.student.sft  # noqa: F401  (short class names resolve for wh
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.results import read_results
 from nt_lightning.manners import ShortErrors, one_line
-from nt_lightning.preview import preview
 from nt_lightning.progress import RunProgressBar
 from nt_lightning.report.matrix import mode_matrix
 from nt_lightning.runs import (
@@ -37,7 +36,7 @@ from nt_lightning.runs import (
     latest_checkpoint,
 )
 from nt_lightning.student.checkpoint import AtomicCheckpointIO
-from nt_lightning.subset import write_subset
+from nt_lightning.trainer import RecipeTrainer
 
 log = logging.getLogger(__name__)
 EXIT_SIGINT, EXIT_SIGTERM = 130, 143
@@ -49,56 +48,6 @@ class Parser(ShortErrors, LightningArgumentParser):
     def known_names(self) -> list[str]:
         """Option names, short class names of models, data and callbacks, and their arguments."""
         return _known_names(self)
-
-
-class RecipeTrainer(Trainer):
-    """A trainer that also knows ``preview`` and ``select``."""
-
-    def preview(
-        self,
-        model: LightningModule,
-        datamodule: LightningDataModule,
-        num_examples: int = 2,
-        html: str | None = None,
-        ckpt_path: str | None = None,
-        weights_only: bool | None = None,
-    ) -> None:
-        """Show examples of each think mode, tokens coloured by masked and trained.
-
-        Args:
-            model: The student; it is not loaded.
-            datamodule: The traces.
-            num_examples: Examples of each mode.
-            html: File for the same as a page.
-            ckpt_path: Unused; a saved config holds it.
-            weights_only: Unused; a saved config holds it.
-        """
-        datamodule.prepare_data()
-        datamodule.setup("preview")
-        preview(datamodule, num_examples, Path(html) if html else None)  # type: ignore[arg-type]
-
-    def select(
-        self,
-        model: LightningModule,
-        datamodule: LightningDataModule,
-        output: str,
-        compare: list[str] | None = None,
-        overwrite: bool = False,
-        ckpt_path: str | None = None,
-        weights_only: bool | None = None,
-    ) -> None:
-        """Run a selection without training and write its traces as a pool, with their audit.
-
-        Args:
-            model: Unused; a recipe holds it.
-            datamodule: The selection.
-            output: Folder of the new pool; its folder ``selection`` holds the audit.
-            compare: Runs, or pools of ``select``, to measure the overlap with.
-            overwrite: Replace a pool that is already there.
-            ckpt_path: Unused; a saved config holds it.
-            weights_only: Unused; a saved config holds it.
-        """
-        write_subset(datamodule, Path(output), compare or [], overwrite)  # type: ignore[arg-type]
 
 
 class SaveRunConfig(SaveConfigCallback):

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from nt_lightning.data.assemble import Picked, open_pool, pick
+from nt_lightning.data.assemble import SELECTIONS, Picked, open_pool, pick
 from nt_lightning.data.audit import AUDIT, SELECTED, write_audit
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.errors import UserError
 from nt_lightning.files import write_json
 from nt_lightning.report.selection import selection_tables, write_report
-from nt_lightning.traces.pool import MANIFEST, Pool, refuse_foreign, write_pool
+from nt_lightning.traces.pool import MANIFEST, Pool, refuse_foreign, take_rows, write_pool
 
 AUDIT_FOLDER = "selection"
 
@@ -44,7 +44,13 @@ def write_subset(
     if output.resolve() == pool.folder.resolve():
         raise UserError(f"output: {output} is the pool that is selected from; give another folder")
     picked = pick(pool, data.wanted, data.select, data.selection_columns)
-    lineage = {"command": "select", **data.about, "pool": pool.digest, "seed": data.wanted.seed}
+    lineage = {
+        "command": "select",
+        **data.about,
+        "pool": pool.digest,
+        "seed": data.wanted.seed,
+        SELECTIONS: pool.manifest["lineage"].get(SELECTIONS, 0) + 1,
+    }
     write_pool(_rows(pool, picked), output, lineage)
     folder = output / AUDIT_FOLDER
     audit = write_audit(pool, data.wanted, picked, data.about, folder)
@@ -99,4 +105,4 @@ def _rows(pool: Pool, picked: Picked) -> Iterator[pa.Table]:
     rows = picked.rows[picked.chosen.train]
     for first, table in pool.shards():
         own = rows[(rows >= first) & (rows < first + table.num_rows)] - first
-        yield table.take(pa.array(own))
+        yield take_rows(table, own)

@@ -19,14 +19,17 @@ from nt_lightning.data.filters import Filters
 from nt_lightning.data.mixing import Mixing
 from nt_lightning.data.plan import Ints
 from nt_lightning.data.prepare import Assigned, OnLong, count_by_mode, num_words, tokenise
-from nt_lightning.data.vectors import embeddings_of, read_candidates, require
+from nt_lightning.data.randomness import seed_of_part
+from nt_lightning.data.vectors import PREFIX, read_candidates, require
 from nt_lightning.errors import UserError
 from nt_lightning.files import cache_dir, digest, sha256_file
+from nt_lightning.traces.embeddings import marks_of_embeddings
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
 from nt_lightning.traces.pool import QUESTION_KEY, Pool, PoolMaker, pool_digest, write_pool
 
 log = logging.getLogger(__name__)
+SELECTIONS = "selections"  # in a pool's lineage: how many it has been through
 _NO_POOL = "data.pool is not given; allowed: a pool's folder, or what makes one"
 
 
@@ -92,8 +95,15 @@ def cache_folder(
         pool, folder = source.fingerprint(), _made_folder(source)
     else:
         pool, folder = pool_digest(source), Path(source)
-    embedded = embeddings_of(folder, columns)
-    key = [_code_digest(), pool, asdict(wanted), list(selection), formatter.fingerprint()]
+    reads_embeddings = any(name.startswith(PREFIX) for name in columns)
+    embedded = marks_of_embeddings(folder) if reads_embeddings else []
+    key: list[Any] = [
+        _code_digest(),
+        pool,
+        asdict(wanted),
+        list(selection),
+        formatter.fingerprint(),
+    ]
     key += [embedded] if embedded else []
     return cache_dir() / "data" / digest(key)[:32]
 
@@ -123,14 +133,16 @@ def pick(pool: Pool, wanted: Wanted, select: Select, selection_columns: Sequence
     require(pool, [*selection_columns, *wanted.budget.columns])  # before anything takes time
     left = wanted.filters.apply(pool)
     keys = pool.read([QUESTION_KEY, "teacher"])
-    keys = keys.take(pa.array(left.rows)) if left.dropped else keys
-    rows = left.rows[one_per_question(keys, wanted.teachers)]
+    rows = one_per_question(keys, wanted.teachers, left.rows)
     del keys
     # a column that mixing needs and the pool lacks: mixing says so, and how to get it
     mixed = [name for name in wanted.mixing.columns if name in pool.column_names]
     read = ["id", QUESTION_KEY, *selection_columns, *wanted.budget.columns, *mixed]
     candidates = read_candidates(pool, list(dict.fromkeys(read)), rows)
-    chosen = choose(candidates, select, wanted.budget, num_val=wanted.num_val, seed=wanted.seed)
+    # what a select command has chosen by this seed has no luck left for another draw by it
+    depth = pool.manifest["lineage"].get(SELECTIONS, 0)
+    seed = seed_of_part(wanted.seed, depth) if depth else wanted.seed
+    chosen = choose(candidates, select, wanted.budget, num_val=wanted.num_val, seed=seed)
     codes = wanted.mixing.mode_codes(candidates, wanted.seed)
     return Picked(rows, left.dropped, chosen, codes)
 

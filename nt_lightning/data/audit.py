@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,9 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nt_lightning.data.assemble import Picked, Wanted
+from nt_lightning.data.lists import distinct_pairs
 from nt_lightning.data.plan import Ints
 from nt_lightning.files import replacing_file, write_json
-from nt_lightning.traces.pool import Pool
+from nt_lightning.traces.pool import Pool, take_rows
 
 AUDIT, SELECTED = "selection.json", "selected.parquet"
 COUNTED = ("domain", "reasoning_strategies", "verbosity", "models_agree", "correct", "teacher")
@@ -40,7 +42,7 @@ def write_audit(pool: Pool, wanted: Wanted, picked: Picked, about: Pair, folder:
         What stands in ``selection.json``.
     """
     train = picked.chosen.train
-    ids = pool.read(["id"])["id"].take(pa.array(picked.rows[train]))
+    ids = take_rows(pool.read(["id"]), picked.rows[train])["id"]
     audit = {**about, **_counts(pool, wanted, picked), "ids_sha256": ids_digest(ids)}
     audit["reasons"] = _reasons(picked)
     audit |= _before_and_after(pool, picked.rows, train)
@@ -90,28 +92,38 @@ def _before_and_after(pool: Pool, rows: Ints, train: Ints) -> Pair:
     for name in (*COUNTED, *MEASURED):
         if name not in pool.column_names:
             continue
-        before = pool.read([name])[name].take(pa.array(rows))
-        after = before.take(pa.array(train))
+        before = take_rows(pool.read([name]), rows)
+        columns = before[name], take_rows(before, train)[name]
         if name in MEASURED:
-            lengths[name] = _histogram(before.drop_null(), after.drop_null())
+            lengths[name] = _histogram(*(column.drop_null() for column in columns))
         else:
-            counts[name] = list(_counted(before, after))
+            counts[name] = list(_shares(*map(_counts_of, columns)))
     return {"distributions": counts, "lengths": {name: h for name, h in lengths.items() if h}}
 
 
-def _counted(before: pa.ChunkedArray, after: pa.ChunkedArray) -> Iterator[Pair]:
-    """Traces with each value, most common first; of lists, with the value in them."""
-    if pa.types.is_list(before.type):
-        before, after = (pc.list_flatten(column) for column in (before, after))
-    taken = {pair["values"]: pair["counts"] for pair in after.value_counts().to_pylist()}
-    pairs = sorted(before.value_counts().to_pylist(), key=lambda pair: -pair["counts"])
-    for pair in pairs[:MOST_COMMON]:
-        value, count = pair["values"], pair["counts"]
-        yield {"value": value, "before": count, "after": taken.pop(value, 0)}
-    if rest := pairs[MOST_COMMON:]:
-        others = sum(pair["counts"] for pair in rest)
-        name = f"{len(rest)} more values"
-        yield {"value": name, "before": others, "after": sum(taken.values())}
+def _counts_of(column: pa.ChunkedArray) -> Counter[Any]:
+    """Traces with each value; of lists, with the value in them."""
+    counts = Counter[Any]()
+    if pa.types.is_list(column.type):
+        for found in distinct_pairs(column):
+            number = np.bincount(found.codes, minlength=len(found.values)).tolist()
+            counts.update(dict(zip(found.values, number, strict=True)))
+    else:
+        counts.update(
+            {pair["values"]: pair["counts"] for pair in column.value_counts().to_pylist()}
+        )
+    return counts
+
+
+def _shares(before: Counter[Any], after: Counter[Any]) -> Iterator[Pair]:
+    """Counts before and after of each value, most common first, the rare ones as one."""
+    common = before.most_common()
+    for value, count in common[:MOST_COMMON]:
+        yield {"value": value, "before": count, "after": after[value]}
+    if rest := common[MOST_COMMON:]:
+        others = sum(after[value] for value, _ in rest)
+        total = sum(count for _, count in rest)
+        yield {"value": f"{len(rest)} more values", "before": total, "after": others}
 
 
 def _histogram(before: pa.ChunkedArray, after: pa.ChunkedArray) -> Pair | None:

@@ -15,10 +15,6 @@ from nt_lightning.errors import UserError
 TOKENS = "response_tokens"
 
 
-class ShortageError(UserError):
-    """A selection leaves less than the budget."""
-
-
 @dataclass(frozen=True)
 class Budget:
     """Traces or tokens to train on; with neither, what the selection's rule keeps.
@@ -76,26 +72,28 @@ class Budget:
                 return selected
             size *= 2
 
-    def fill(self, rows: Ints, table: pa.Table) -> Ints:
+    def fill(self, selected: Selected, table: pa.Table) -> Ints:
         """The first rows that fill the budget.
 
         Args:
-            rows: Candidates, best first.
+            selected: What the selection answered.
             table: All candidates.
 
         Raises:
-            ShortageError: They do not fill it.
-            UserError: The first trace exceeds it.
+            UserError: They do not fill it, or the first trace exceeds it.
         """
+        rows = selected.rows
         left = f"{len(rows)} of {len(table)} candidates are left"
+        out = selected.left_out(len(table))
         if self.num_tokens is None:
             if len(rows) < (self.num_traces or 1):
-                raise ShortageError(f"num_traces is {self.num_traces or 'not given'}, but {left}")
+                wanted = self.num_traces or "not given"
+                raise UserError(f"num_traces is {wanted}, but {left}{out}")
             return rows[: self.num_traces]
         spent = np.cumsum([0, *table[TOKENS].to_numpy()[rows]])
         if spent[-1] < self.num_tokens:
-            raise ShortageError(
-                f"num_tokens is {self.num_tokens}, but {left}, with {spent[-1]} tokens"
+            raise UserError(
+                f"num_tokens is {self.num_tokens}, but {left}, with {spent[-1]} tokens{out}"
             )
         filled = rows[: np.searchsorted(spent, self.num_tokens, side="right") - 1]
         if not len(filled):

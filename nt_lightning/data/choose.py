@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nt_lightning.data.budget import Budget, ShortageError
+from nt_lightning.data.budget import Budget
 from nt_lightning.data.plan import Ints
 from nt_lightning.data.randomness import uniform_from_ids
 from nt_lightning.data.selected import Reasons, Selected, one_reason
 from nt_lightning.errors import UserError
-from nt_lightning.traces.pool import QUESTION_KEY
+from nt_lightning.traces.pool import QUESTION_KEY, take_rows
 
 Select = Callable[[pa.Table, int | None, int], Selected]
 
@@ -64,15 +64,12 @@ def choose(table: pa.Table, select: Select, budget: Budget, *, num_val: int, see
         luck = uniform_from_ids(table[QUESTION_KEY], seed, "validation")
         by_chance = np.argsort(luck, kind="stable")
         val, rest = np.sort(by_chance[:num_val]), np.sort(by_chance[num_val:])
-        table = table.take(pa.array(rest))
+        table = take_rows(table, rest)
     selected = budget.ask(
         lambda size: _checked(select(table, size, seed), select, len(rest)), table
     )
     assert selected.reasons is not None
-    try:
-        rows = budget.fill(selected.rows, table)
-    except ShortageError as error:
-        raise UserError(f"{error}{_left_out(selected, len(rest))}") from None
+    rows = budget.fill(selected, table)
     codes = np.full(total, len(selected.reasons.names))
     codes[rest] = selected.reasons.codes
     reasons = Reasons(codes, [*selected.reasons.names, "kept for validation"])
@@ -101,21 +98,16 @@ def _checked(selected: Selected, select: Select, total: int) -> Selected:
     raise UserError(f"{select.__qualname__} gave {wrong}")
 
 
-def _left_out(selected: Selected, total: int) -> str:
-    """What a selection that leaves too little has left out, most frequent first."""
-    assert selected.reasons is not None
-    others = np.setdiff1d(np.arange(total), selected.rows)
-    counts = sorted(selected.reasons.counts(others).items(), key=lambda pair: -pair[1])
-    out = ", ".join(f"{count} ({name})" for name, count in counts[:8] if count)
-    return f"; left out: {out}" if out else ""
-
-
-def one_per_question(table: pa.Table, teachers: Sequence[str] | None) -> Ints:
+def one_per_question(
+    table: pa.Table, teachers: Sequence[str] | None, left: Ints | None = None
+) -> Ints:
     """Rows that keep one trace per question: that of the first teacher in order.
 
     Args:
         table: ``question_key`` and ``teacher`` of every row.
         teachers: Teachers to take, in order of preference; ``None``: all, in order of appearance.
+        left: Rows that filters have left; ``None``: all. They change neither the order of the
+            teachers nor who is known.
 
     Returns:
         Row numbers, ascending.
@@ -133,9 +125,9 @@ def one_per_question(table: pa.Table, teachers: Sequence[str] | None) -> Ints:
                 raise UserError(f"teacher {name!r} is not in the pool; it has: {', '.join(names)}")
         rank = np.array([teachers.index(n) if n in teachers else len(teachers) for n in names])
     preference = rank[codes]
-    rows = np.arange(table.num_rows)
+    rows = np.arange(table.num_rows) if left is None else left
     if teachers is not None:
-        rows = rows[preference < len(teachers)]
+        rows = rows[preference[rows] < len(teachers)]
     questions = pc.dictionary_encode(table[QUESTION_KEY].combine_chunks()).indices.to_numpy()
     best_last = rows[np.argsort(preference[rows], kind="stable")][::-1]
     kept = np.full(questions.max() + 1, -1)

@@ -16,8 +16,7 @@ from nt_lightning.data.randomness import seed_of_part
 from nt_lightning.data.selected import Reasons, Selected
 from nt_lightning.data.selections import RandomSelection
 from nt_lightning.errors import UserError
-
-_PLAIN = vars(RandomSelection().wanted)
+from nt_lightning.traces.pool import take_rows
 
 
 class _ComposedSelection(TraceDataModule):
@@ -41,12 +40,13 @@ class _ComposedSelection(TraceDataModule):
                     f"data.selections.{number}.pool is given; a part selects from the pool of the "
                     "whole: leave it out"
                 )
-            others = replace(part.wanted, budget=Budget())
-            if given := [name for name, value in vars(others).items() if value != _PLAIN[name]]:
-                raise UserError(
-                    f"data.selections.{number}.{given[0]} is {vars(others)[given[0]]!r}; a part "
-                    "has its own arguments and a budget: give the rest to the whole"
-                )
+            given = _told(part)
+            for name, value in _told(RandomSelection()).items():
+                if given[name] != value:
+                    raise UserError(
+                        f"data.selections.{number}.{name} is {given[name]!r}; a part has its own "
+                        "arguments and a budget: give the rest to the whole"
+                    )
         self.selections = selections
 
     @property
@@ -91,16 +91,21 @@ class ChainSelection(_ComposedSelection):
         names: list[str] = []
         details: dict[str, Any] = {}
         for number, part in enumerate(self.selections):
-            left = columns.take(pa.array(rows))
+            rows = np.sort(rows)
+            left = take_rows(columns, rows)
             is_last = part is self.selections[-1]
             budget, own_seed = part.wanted.budget, seed_of_part(seed, number)
             if is_last:
                 chosen = part.select(left, size, own_seed)
                 kept = chosen.rows
             else:
-                chosen = budget.ask(partial(part.select, left, seed=own_seed), left)
-                kept = budget.fill(chosen.rows, left)
-            reasons = labelled(part, chosen, len(rows))
+                try:
+                    chosen = budget.ask(partial(part.select, left, seed=own_seed), left)
+                    kept = budget.fill(chosen, left)
+                except UserError as error:
+                    name = f"data.selections.{number} ({type(part).__name__})"
+                    raise UserError(f"{name}: {error}") from None
+            reasons = labelled(number, part, chosen, len(rows))
             codes[rows] = len(names) + reasons.codes
             names += reasons.names
             details |= {f"{number} {type(part).__name__}": chosen.details} if chosen.details else {}
@@ -156,7 +161,7 @@ class MixtureSelection(_ComposedSelection):
         names = ["in no part's turn"]
         details: dict[str, Any] = {}
         for number, (part, one) in enumerate(zip(self.selections, chosen, strict=True)):
-            reasons = labelled(part, one, total)
+            reasons = labelled(number, part, one, total)
             rows = turns.rows[turns.parts == number]
             codes[rows] = len(names) + reasons.codes[rows]
             names += reasons.names
@@ -164,9 +169,16 @@ class MixtureSelection(_ComposedSelection):
         return Selected(turns.rows, Reasons(codes, names), details)
 
 
-def labelled(part: TraceDataModule, chosen: Selected, total: int) -> Reasons:
-    """A part's reasons under its name."""
-    name = type(part).__name__
+def labelled(number: int, part: TraceDataModule, chosen: Selected, total: int) -> Reasons:
+    """A part's reasons under its place and name."""
+    name = f"{number} {type(part).__name__}"
     if chosen.reasons is None:
         return Reasons(np.zeros(total, dtype=np.int64), [name])
     return Reasons(chosen.reasons.codes, [f"{name}: {reason}" for reason in chosen.reasons.names])
+
+
+def _told(part: TraceDataModule) -> dict[str, Any]:
+    """What a part has been told that is the whole's to say."""
+    names = ("model_name", "system_prompt", "bins_per_step", "num_workers")
+    own = {name: getattr(part, name) for name in names}
+    return {**vars(replace(part.wanted, budget=Budget())), **own}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from nt_lightning.data.plan import Ints
 from nt_lightning.errors import UserError
-from nt_lightning.traces.pool import Pool
+from nt_lightning.traces.pool import Pool, take_rows
 from nt_lightning.traces.repetition import is_looped
 
 Mask = npt.NDArray[np.bool_]
@@ -25,7 +26,14 @@ THINK_TAGS = (
     r"|<\|(begin|end)_of_(thought|solution)\|>|◁/?think▷"
 )
 WINDOW = 500  # characters whose language is looked at, at the start, in the middle, at the end
-MIN_LETTERS = 50  # fewer are a formula rather than a language (our choice)
+MIN_LETTERS = 30  # fewer are a formula rather than a language (our choice)
+# Log-likelihood per letter by which another language has to be likelier: sentences have 1.5 and
+# more, formulas and lists of names on English traces up to 0.3 (our choice).
+MARGIN = 0.7
+FORMULAS = re.compile(
+    r"\$[^$]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\\[A-Za-z]+|```.*?(?:```|$)|`[^`]*`", re.DOTALL
+)
+NO_WORDS = re.compile(r"[^\w]+|[\d_]+")
 NO_LANGUAGE = "zxx"  # so the identifier calls what has none
 
 
@@ -68,15 +76,18 @@ class Filters:
         UserError: A language is unknown, or the lengths exclude each other.
     """
 
-    finish_reason: tuple[str, ...] | None = None
+    finish_reason: tuple[str, ...] | str | None = None
     correct: bool = False
     min_tokens: int | None = None
     max_tokens: int | None = None
-    languages: tuple[str, ...] | None = None
+    languages: tuple[str, ...] | str | None = None
     think_tags: bool = False
     loops: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("finish_reason", "languages"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, (value,))
         if (self.min_tokens or 0) > (self.max_tokens or np.inf):
             raise UserError(
                 f"filters.min_tokens is {self.min_tokens}; allowed: up to max_tokens "
@@ -105,7 +116,7 @@ class Filters:
             for first, table in pool.shards(columns):
                 rows = np.arange(table.num_rows)
                 for rule in rules:
-                    rows = rows[_apply(rule, table.take(pa.array(rows)), dropped)]
+                    rows = rows[_apply(rule, take_rows(table, rows), dropped)]
                 kept.append(first + rows)
                 bar.update(table.num_rows)
         left = np.concatenate(kept)
@@ -181,13 +192,17 @@ def _loops(table: pa.Table) -> Iterator[tuple[str, Mask]]:
 
 
 def _foreign(text: str, allowed: set[str]) -> str:
-    """The first language of a text that is not allowed, or nothing."""
+    """The first language of a text that is surely none of those allowed, or nothing."""
     middle = max(0, len(text) // 2 - WINDOW // 2)
     for part in dict.fromkeys((text[:WINDOW], text[middle : middle + WINDOW], text[-WINDOW:])):
-        if sum(map(str.isalpha, part)) >= MIN_LETTERS:
-            name = str(_languages().classify(part)[0])
-            if name not in allowed:
-                return name
+        words = NO_WORDS.sub(" ", FORMULAS.sub(" ", part)).strip()
+        if len(words) < MIN_LETTERS:
+            continue
+        scores = dict(_languages().rank(words))  # log-likelihoods
+        name = max(scores, key=scores.__getitem__)
+        known = max(scores[one] for one in allowed)
+        if scores[name] - known > MARGIN * len(words):
+            return str(name)
     return ""
 
 

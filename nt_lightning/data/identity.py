@@ -10,6 +10,7 @@ from typing import Any
 
 from nt_lightning.errors import UserError
 from nt_lightning.files import sha256_file
+from nt_lightning.traces.embeddings import marks_of_embeddings
 from nt_lightning.traces.pool import MANIFEST, pool_digest
 
 
@@ -58,7 +59,8 @@ def _plain(value: Any, base: type[Any]) -> Any:
         budget = {k: v for k, v in asdict(value.wanted.budget).items() if v is not None}
         return {"class": type(value).__name__, **own_arguments(value, base), **budget}
     if isinstance(value, str) and (Path(value) / MANIFEST).is_file():
-        return {"pool": value, "digest": pool_digest(value)}
+        embedded = marks_of_embeddings(Path(value))
+        return {"pool": value, "digest": pool_digest(value), "embeddings": embedded}
     return value
 
 

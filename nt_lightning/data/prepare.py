@@ -20,7 +20,7 @@ from nt_lightning.data.plan import Ints
 from nt_lightning.errors import UserError
 from nt_lightning.traces.formatting import EncodedExample, Example, PromptFormatter
 from nt_lightning.traces.modes import MODE_NAMES, ThinkModes, mean_words
-from nt_lightning.traces.pool import Pool
+from nt_lightning.traces.pool import Pool, take_rows
 
 log = logging.getLogger(__name__)
 OnLong = Literal["error", "drop", "cut"]
@@ -138,7 +138,7 @@ def _batches(pool: Pool, rows: Ints, columns: list[str]) -> Iterator[tuple[slice
         begin, end = np.searchsorted(rows, [first, first + table.num_rows])
         for start in range(begin, end, ENCODE_BATCH):
             part = slice(start, min(start + ENCODE_BATCH, end))
-            yield part, table.take(pa.array(rows[part] - first))
+            yield part, take_rows(table, rows[part] - first)
 
 
 def _examples(table: pa.Table, codes: npt.NDArray[np.int8], modes: ThinkModes) -> list[Example]:

@@ -31,10 +31,5 @@ def uniform_from_ids(
 
 
 def seed_of_part(seed: int, number: int) -> int:
-    """A seed for part ``number`` of a composition, whose draws are then independent of the others'.
-
-    The first part keeps the seed.
-    """
-    if number == 0:
-        return seed
+    """A seed for a part of a composition, independent of the others' and of the whole's."""
     return int(hashlib.blake2b(f"{seed}/part {number}".encode(), digest_size=4).hexdigest(), 16)

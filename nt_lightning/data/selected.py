@@ -27,8 +27,12 @@ class Reasons(NamedTuple):
     def counts(self, rows: Ints | None = None) -> dict[str, int]:
         """Candidates of each reason among ``rows``; ``None``: among all."""
         codes = self.codes if rows is None else self.codes[rows]
-        counted = np.bincount(codes, minlength=len(self.names))
-        return dict(zip(self.names, counted.tolist(), strict=True))
+        counted: dict[str, int] = dict.fromkeys(self.names, 0)
+        for name, count in zip(
+            self.names, np.bincount(codes, minlength=len(self.names)).tolist(), strict=True
+        ):
+            counted[name] += count
+        return counted
 
 
 class Selected(NamedTuple):
@@ -43,6 +47,15 @@ class Selected(NamedTuple):
     rows: Ints
     reasons: Reasons | None = None
     details: dict[str, Any] = {}
+
+    def left_out(self, total: int) -> str:
+        """The reasons of those of ``total`` candidates that were not taken, for an error."""
+        if self.reasons is None:
+            return ""
+        others = np.setdiff1d(np.arange(total), self.rows)
+        counts = sorted(self.reasons.counts(others).items(), key=lambda pair: -pair[1])
+        out = ", ".join(f"{count} ({name})" for name, count in counts[:8] if count)
+        return f"; left out: {out}" if out else ""
 
 
 def one_reason(count: int, name: str) -> Reasons:
@@ -65,13 +78,12 @@ def reasons_from(
 
 
 def groups_of(column: pa.ChunkedArray, missing: str) -> Reasons:
-    """A reason per distinct text, in alphabetical order; nulls come last, as ``missing``.
+    """A reason per distinct text, in alphabetical order; blank and null are the last, ``missing``.
 
     The numbering depends on the texts alone, not on the order of the rows or on their shards.
     """
-    codes = pc.dictionary_encode(pa.chunked_array([column.combine_chunks()])).combine_chunks()
-    if isinstance(codes, pa.ChunkedArray):
-        codes = codes.chunk(0)
+    texts = pc.utf8_trim_whitespace(column.combine_chunks())
+    codes = pc.dictionary_encode(pc.if_else(pc.equal(texts, ""), None, texts))
     names = codes.dictionary.to_pylist()
     place = np.argsort(np.argsort(np.asarray(names, dtype=object))) if names else np.zeros(1, int)
     indices = codes.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -6,16 +6,24 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from nt_lightning.data.clusters import Clusters, cluster
 from nt_lightning.data.datamodule import TraceDataModule
-from nt_lightning.data.draws import even_over_groups, take_turns
+from nt_lightning.data.draws import even_over_groups
+from nt_lightning.data.neighbours import nearest_in_turns
 from nt_lightning.data.plan import Ints
 from nt_lightning.data.randomness import uniform_from_ids
 from nt_lightning.data.selected import Reasons, Selected, reasons_from
 from nt_lightning.data.selections import luck_of
-from nt_lightning.data.vectors import DEFAULT_MODEL, Vectors, as_vectors, embedding_column
+from nt_lightning.data.vectors import (
+    DEFAULT_MODEL,
+    MADE_BY,
+    Vectors,
+    as_vectors,
+    embedding_column,
+    made_by,
+)
+from nt_lightning.errors import UserError
 from nt_lightning.traces.embeddings import find_embeddings
 from nt_lightning.traces.pool import Pool
 
@@ -118,48 +126,25 @@ class NearestNeighbourSelection(TraceDataModule):
 
     def select(self, columns: pa.Table, size: int | None, seed: int) -> Selected:
         """Rows by nearness to the curated questions in turns."""
+        if size is None:
+            raise UserError(
+                "the rule of NearestNeighbourSelection keeps no number of its own; give "
+                "num_traces or num_tokens"
+            )
+        column = self.selection_columns[0]
         curated = find_embeddings(Pool(self.neighbours_of), self.embedding_model)
-        vectors, total = as_vectors(columns[self.selection_columns[0]]), columns.num_rows
-        luck = luck_of(columns, seed)
-        wanted = total if size is None else size
-        depth = min(total, 4 * -(-wanted // len(curated.vectors)) + 64)
-        while True:
-            orders, best = _nearest(np.asarray(curated.vectors), vectors, luck, depth)
-            shares = [1.0] * len(orders)
-            turns = take_turns(orders, shares, total, wanted)
-            if len(turns.rows) == wanted or depth == total:
-                break
-            depth = min(total, 2 * depth)
+        made = (columns.schema.field(column).metadata or {}).get(MADE_BY.encode())
+        if made is not None and made.decode() != made_by(curated):
+            raise UserError(
+                f"the embeddings of {self.neighbours_of} and of the pool differ in the model's "
+                "weights or in max_tokens: embed both alike"
+            )
+        vectors, luck = as_vectors(columns[column]), luck_of(columns, seed)
+        rows, best = nearest_in_turns(np.asarray(curated.vectors), vectors, luck, size)
         edges = (0.9, 0.8, 0.7, 0.6, 0.5)
         names = [f"similarity {edge} and more" for edge in edges]
         reasons = reasons_from([best >= edge for edge in edges], names, "similarity under 0.5")
-        return Selected(turns.rows, reasons, {"curated_questions": len(orders)})
-
-
-def _nearest(
-    curated: Vectors, vectors: Vectors, luck: Any, depth: int
-) -> tuple[list[Ints], np.ndarray[Any, Any]]:
-    """For each curated question the rows of its nearest vectors; each row's best similarity."""
-    asked = torch.from_numpy(curated.astype(np.float32))
-    values = torch.empty(len(asked), 0)
-    rows = torch.empty(len(asked), 0, dtype=torch.int64)
-    best = np.empty(len(vectors), dtype=np.float32)
-    for start in range(0, len(vectors), BLOCK):
-        block = torch.from_numpy(vectors[start : start + BLOCK].astype(np.float32))
-        near = (asked @ block.T * 1e6).round_().div_(1e6)  # equal questions are equally near
-        best[start : start + len(block)] = near.amax(0).numpy()
-        places = torch.arange(start, start + len(block)).expand_as(near)
-        values, rows = torch.cat([values, near], 1), torch.cat([rows, places], 1)
-        if values.shape[1] > depth:
-            values, kept = values.topk(depth)
-            rows = rows.gather(1, kept)
-    orders = []
-    for value, row in zip(values.numpy(), rows.numpy(), strict=True):
-        # beyond the list there may be others as near as its last: the last ones are not known
-        known = value > value.min() if depth < len(vectors) else np.ones(len(value), dtype=bool)
-        order = np.lexsort((luck[row[known]], -value[known]))
-        orders.append(row[known][order])
-    return orders, best
+        return Selected(rows, reasons, {"curated_questions": len(curated.vectors)})
 
 
 def _about(

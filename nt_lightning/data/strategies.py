@@ -11,13 +11,12 @@ import pyarrow.compute as pc
 
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.data.draws import thinned, weighted
-from nt_lightning.data.plan import Ints
+from nt_lightning.data.lists import num_different
 from nt_lightning.data.selected import Selected, reasons_from
 from nt_lightning.data.selections import luck_of
 from nt_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
-PIECE = 2**16
 RARE, COMMON = 0.05, 0.95  # shares of a pool outside which a rule hardly selects
 
 
@@ -71,11 +70,13 @@ class StrategySelection(TraceDataModule):
     def select(self, columns: pa.Table, size: int | None, seed: int) -> Selected:
         """A weighted draw by ``reasoning_strategies`` and ``num_steps``."""
         known = columns["reasoning_strategies"].is_valid().to_numpy()
-        number = _num_different(columns["reasoning_strategies"])
+        number = num_different(columns["reasoning_strategies"])
         steps = pc.fill_null(pc.cast(columns["num_steps"], pa.float64()), np.nan).to_numpy()
         density = np.where(known, number / np.maximum(steps, 1), np.nan)  # NaN: steps unknown
         is_dense = bool(np.isfinite(density).any())
         threshold = np.nanquantile(density, self.low_density) if is_dense else 0.0
+        if not is_dense:
+            log.warning("num_steps is null in all traces: nothing is known of their density")
         hits = {
             f"at most {self.min_strategies} strategies": number <= self.min_strategies,
             f"more than {self.max_strategies} strategies": number > self.max_strategies,
@@ -98,25 +99,3 @@ class StrategySelection(TraceDataModule):
             "diverse",
         )
         return Selected(rows[draw[:size]], reasons)
-
-
-def _num_different(lists: pa.ChunkedArray) -> Ints:
-    """Different values in each list; 0 for null. In pieces, since there are many texts in all."""
-    return np.concatenate(
-        [
-            _num_different_in(chunk.slice(start, PIECE))
-            for chunk in lists.chunks
-            for start in range(0, len(chunk), PIECE)
-        ]
-        or [np.zeros(0, dtype=np.int64)]
-    )
-
-
-def _num_different_in(lists: pa.ListArray) -> Ints:
-    codes = lists.flatten().dictionary_encode().indices.to_numpy().astype(np.int64)
-    parents = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
-    kinds = codes.max(initial=0) + 1
-    pairs = np.sort(parents * kinds + codes)
-    new = np.ones(len(pairs), dtype=bool)
-    new[1:] = pairs[1:] != pairs[:-1]
-    return np.bincount(pairs[new] // kinds, minlength=len(lists))

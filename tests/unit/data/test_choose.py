@@ -29,6 +29,12 @@ def test_first_teacher_in_order(teachers, rows):
     assert one_per_question(POOL, teachers).tolist() == rows
 
 
+def test_filters_leave_the_order_of_the_teachers_alone():
+    assert one_per_question(POOL, None, np.array([1, 2, 3, 4])).tolist() == [1, 3, 4]
+    assert one_per_question(POOL, ["x", "y"], np.array([1, 2, 4])).tolist() == [1, 2]
+    assert one_per_question(POOL, ["z", "x"], np.array([0, 3])).tolist() == [0, 3]
+
+
 def test_unknown_teacher():
     with pytest.raises(UserError, match="teacher 'w' is not in the pool; it has: x, y, z"):
         one_per_question(POOL, ["w"])

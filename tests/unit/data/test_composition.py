@@ -7,6 +7,7 @@ import pytest
 from nt_lightning.data.composition import ChainSelection, MixtureSelection
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.data.identity import identity_of
+from nt_lightning.data.randomness import seed_of_part
 from nt_lightning.data.selections import (
     AgreementSelection,
     LongSelection,
@@ -39,21 +40,21 @@ def test_a_chain_chooses_among_what_is_left():
     high = np.sort(SCORE[~AGREE])[::-1][:500]
     assert np.sort(SCORE[rows])[::-1].tolist() == high.tolist()
     named = np.array(reasons.names)[reasons.codes]
-    assert set(named[AGREE]) == {"AgreementSelection: models agree"}
-    assert set(named[~AGREE]) == {f"VerbositySelection: verbosity {i}" for i in range(11)}
+    assert set(named[AGREE]) == {"0 AgreementSelection: models agree"}
+    assert set(named[~AGREE]) == {f"1 VerbositySelection: verbosity {i}" for i in range(11)}
     assert chain.select(TABLE, 100, 0).rows.tolist() == rows[:100].tolist()
 
 
 def test_a_part_passes_on_its_own_budget():
     parts = [VerbositySelection(level="low", num_traces=1_000), LongSelection()]
     rows, reasons, _ = ChainSelection(selections=parts).select(TABLE, 300, 0)
-    low = VerbositySelection(level="low").select(TABLE, 1_000, 0).rows
+    low = VerbositySelection(level="low").select(TABLE, 1_000, seed_of_part(0, 0)).rows
     assert set(rows) < set(low)
     share = np.minimum(1, (TOKENS[rows] / 5000) ** 2.5).mean()  # the parts' draws are independent
     everyone = np.minimum(1, (TOKENS[low] / 5000) ** 2.5)
     assert abs(share - (everyone**2).sum() / everyone.sum()) < 0.06
     counts = reasons.counts()
-    long = sum(count for name, count in counts.items() if name.startswith("LongSelection"))
+    long = sum(count for name, count in counts.items() if name.startswith("1 LongSelection"))
     assert long == 1_000
     by_tokens = ChainSelection(selections=[RandomSelection(num_tokens=50_000), LongSelection()])
     assert by_tokens.selection_columns == ("response_tokens",)
@@ -66,10 +67,11 @@ def test_a_mixture_holds_its_shares_and_takes_none_twice():
     assert len(set(rows)) == 1_000
     taken = {name: count for name, count in reasons.counts(rows).items() if count}
     assert taken == {
-        "AgreementSelection: models disagree": 500,
-        "RandomSelection: by chance": 500,
+        "0 AgreementSelection: models disagree": 500,
+        "1 RandomSelection: by chance": 500,
     }
-    random = np.setdiff1d(rows, AgreementSelection().select(TABLE, 500, 0).rows)
+    names = np.array(reasons.names)[reasons.codes]
+    random = rows[names[rows] == "1 RandomSelection: by chance"]
     gone = 500 / COUNT  # disagreeing ones that the other part has
     assert abs(AGREE[random].mean() - AGREE.mean() / (1 - gone)) < 0.07
     assert half.select(TABLE, 100, 0).rows.tolist() == rows[:100].tolist()
@@ -90,7 +92,7 @@ def test_compositions_nest():
     outer = MixtureSelection(selections=[inner, RandomSelection()], shares=[0.8, 0.2])
     rows, reasons, _ = outer.select(TABLE, 100, 0)
     names = {reasons.names[code] for code in reasons.codes[rows]}
-    assert any(name.startswith("ChainSelection: LongSelection: ") for name in names)
+    assert any(name.startswith("0 ChainSelection: 1 LongSelection: ") for name in names)
     changed = MixtureSelection(
         selections=[
             ChainSelection(selections=[AgreementSelection(agree=True), LongSelection()]),
@@ -102,8 +104,28 @@ def test_compositions_nest():
     assert len(set(map(str, identities))) == 3
 
 
+def test_parts_of_parts_draw_independently_of_their_neighbours():
+    low_and_random = [VerbositySelection(level="low"), RandomSelection()]
+    inner = MixtureSelection(selections=low_and_random, shares=[0.5, 0.5], num_traces=1_000)
+    rows, _, _ = ChainSelection(selections=[inner, RandomSelection()]).select(TABLE, 300, 0)
+    low = VerbositySelection(level="low").select(TABLE, 400, 0)
+    assert 0.35 < (SCORE[rows] <= SCORE[low.rows].max()).mean() < 0.75
+
+
+def test_equal_parts_are_told_apart():
+    parts = [VerbositySelection(level="low"), VerbositySelection(level="high")]
+    mixed = MixtureSelection(selections=parts, shares=[0.5, 0.5])
+    rows, reasons, _ = mixed.select(TABLE, 1_000, 0)
+    assert sum(reasons.counts(rows).values()) == 1_000
+    assert sum(reasons.counts().values()) == COUNT
+    assert reasons.counts(rows)["0 VerbositySelection: verbosity 0"] > 0
+    assert reasons.counts(rows)["1 VerbositySelection: verbosity 10"] > 0
+
+
 def test_a_shortage_names_the_step_that_caused_it():
-    with pytest.raises(UserError, match=r"num_traces is 9000, but 6000 of 6000 candidates"):
+    with pytest.raises(
+        UserError, match=r"selections.0 \(RandomSelection\): num_traces is 9000, but 6000 of 6000"
+    ):
         ChainSelection(
             selections=[RandomSelection(num_traces=9_000), LongSelection()]
         ).select(TABLE, 10, 0)  # fmt: skip
@@ -124,6 +146,12 @@ def test_a_shortage_names_the_step_that_caused_it():
         (
             lambda: ChainSelection(selections=[RandomSelection(seed=3), RandomSelection()]),
             "data.selections.0.seed is 3",
+        ),
+        (
+            lambda: ChainSelection(
+                selections=[RandomSelection(system_prompt="hi"), RandomSelection()]
+            ),
+            "data.selections.0.system_prompt is 'hi'",
         ),
         (
             lambda: MixtureSelection(

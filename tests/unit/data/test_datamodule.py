@@ -2,7 +2,9 @@
 
 import json
 import logging
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,8 +17,10 @@ from nt_lightning.data.filters import Filters
 from nt_lightning.data.identity import own_arguments
 from nt_lightning.data.mixing import Mixing
 from nt_lightning.data.selections import AgreementSelection, RandomSelection
+from nt_lightning.data.semantic import NearestNeighbourSelection, SemanticSelection
 from nt_lightning.errors import UserError
 from nt_lightning.files import cache_dir
+from nt_lightning.traces.embeddings import Part, key_numbers, text_digest, write_embeddings
 from nt_lightning.traces.modes import MODE_NAMES, ThinkMode, ThinkModes
 from nt_lightning.traces.pool import Pool, write_pool
 from tests.tiny import save_tiny_pool, save_tiny_student, tiny_rows, tiny_tokenizer
@@ -314,3 +318,43 @@ def test_no_text_is_read_to_select(pool, monkeypatch, mixing):
         assert len(picked.chosen.train) == 9
         assert read
         assert all(set(columns) <= allowed for columns in read)
+
+
+def test_embeddings_made_anew_are_another_cache(pool, student, tmp_path):
+    def embed(folder, created):
+        keys = np.unique(key_numbers(Pool(folder).read(["question_key"])["question_key"]))
+        vectors = np.random.default_rng(0).normal(size=(len(keys), 4)).astype(np.float16)
+        info = {"model_name": "tiny", "text_digest": text_digest(keys), "created": created}
+        target = Path(folder) / "columns" / "embedding-0"
+        write_embeddings(target, keys, 4, [Part(np.arange(len(keys)), vectors)], info)
+
+    def folders():
+        semantic = SemanticSelection(pool=here, model_name=student, embedding_model="tiny")
+        near = NearestNeighbourSelection(
+            pool=here, model_name=student, embedding_model="tiny", neighbours_of=curated
+        )
+        return semantic.folder, near.folder, RandomSelection(here, student).folder
+
+    here = str(write_pool(tiny_rows(20), tmp_path / "here", {}).folder)
+    curated = str(write_pool(tiny_rows(5), tmp_path / "curated", {}).folder)
+    for folder in (here, curated):
+        embed(folder, "2026-01-01T00:00:00+00:00")
+    first = folders()
+    embed(curated, "2026-01-02T00:00:00+00:00")
+    second = folders()
+    assert [a == b for a, b in zip(first, second, strict=True)] == [True, False, True]
+    embed(here, "2026-01-02T00:00:00+00:00")
+    third = folders()
+    assert [a == b for a, b in zip(second, third, strict=True)] == [False, False, True]
+
+
+def test_a_pool_of_select_is_drawn_from_with_other_luck(tmp_path):
+    rows = tiny_rows(64)
+    direct = write_pool(rows, tmp_path / "direct", {})
+    selected = write_pool(rows, tmp_path / "selected", {"selections": 1})
+    twice = write_pool(rows, tmp_path / "twice", {"selections": 2})
+    taken = []
+    for made in (direct, selected, twice):
+        data = RandomSelection(str(made.folder), num_traces=20)
+        taken.append(pick(made, data.wanted, data.select, ()).chosen.train.tolist())
+    assert taken[0] != taken[1] != taken[2] != taken[0]

@@ -10,6 +10,10 @@ from nt_lightning.traces.pool import write_pool
 ENGLISH = "Okay, so I need to find the sum of two numbers. Let me think about it. " * 20
 CHINESE = "嗯，我需要先理解这个问题，然后一步一步地计算出正确的答案。" * 20
 END = "So the answer must be seven."
+FORMULAS = (
+    r"\frac{a}{b} + \frac{c}{d} \implies \sin\theta \cdot \cos\phi = \sqrt{x}, $x^2 + 3x = 4$ "
+    "s≡1 mod2, s≡0 mod3, s≡0 mod5. k=2k1+1 ⇒ s=6k1+3, 12*7=84, 1 Anthony no, 2 Dennis yes"
+)
 ROWS = [
     {},
     {"finish_reason": "length", "correct": False},
@@ -22,7 +26,7 @@ ROWS = [
     {"reasoning": ENGLISH + CHINESE + "所以答案是七。"},
     {"reasoning": CHINESE + ENGLISH + END},
     {"reasoning": "", "answer": CHINESE + "所以答案是七。"},
-    {"reasoning": "$x^2 + 3x = 4$, 12 * 7 = 84"},
+    {"reasoning": FORMULAS},
     {"reasoning": "<thinking>so</thinking>"},
     {"answer": "<|end_of_thought|> 7"},
     {"reasoning": "Wait, I should check this again. " * 20},
@@ -100,3 +104,24 @@ def test_arguments_that_cannot_be():
         Filters(languages=("english",))
     with pytest.raises(UserError, match=r"filters.min_tokens is 5; allowed: up to max_tokens \(4"):
         Filters(min_tokens=5, max_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Alors, il faut trouver la valeur de x telle que la somme soit nulle.", "fr"),
+        ("Nun, ich muss zuerst die Frage verstehen und dann Schritt rechnen.", "de"),
+        (CHINESE[:40], "zh"),
+        (ENGLISH, None),
+        ("List: 1 Aydan no, 2 Emir no, 3 Marc-Anthony yes, 4 Luke no, 5 Kirwin no", None),
+        ("x = 3; for i in range(10): print(i); def foo(bar): return bar + 1", None),
+    ],
+)
+def test_languages_of_sentences(tmp_path, text, found):
+    rows = {name: [value] for name, value in {"id": "0", **PLAIN, "reasoning": text}.items()}
+    pool = write_pool(pa.table(rows), tmp_path / "pool", {})
+    if found is None:
+        assert Filters(languages="en").apply(pool).dropped == {}
+    else:
+        with pytest.raises(UserError, match=f"language {found}"):
+            Filters(languages=("en",)).apply(pool)

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from nt_lightning.data import neighbours
 from nt_lightning.data.semantic import NearestNeighbourSelection, SemanticSelection
 from nt_lightning.data.vectors import as_column, as_vectors
 from nt_lightning.errors import UserError
@@ -147,15 +148,38 @@ def test_curated_questions_take_turns(curated, size):
     assert order[again].tolist() == taken
 
 
-@pytest.mark.parametrize("size", [600, 750, None])
+@pytest.mark.parametrize("size", [600, 750])
 def test_hardly_any_candidate_is_left(curated, size):
     folder, seeds = curated
     data = NearestNeighbourSelection(neighbours_of=folder, embedding_model=MODEL)
     rows = data.select(table(PLANTED), size, 0).rows
-    taken, _ = naive_neighbours(PLANTED, seeds, size or 750)
+    taken, _ = naive_neighbours(PLANTED, seeds, size)
     assert rows[:100].tolist() == taken[:100]
     assert len(set(rows)) == len(taken)
     assert len(set(rows) ^ set(taken)) <= 4  # similarities that differ in the seventh digit
+
+
+def test_lists_that_are_used_up_are_made_anew(curated, monkeypatch):
+    folder, _ = curated
+    data = NearestNeighbourSelection(neighbours_of=folder, embedding_model=MODEL)
+    rows = data.select(table(PLANTED), 700, 0).rows
+    monkeypatch.setattr(neighbours, "LISTED", 12)
+    monkeypatch.setattr(neighbours, "BLOCK", 100)
+    again = data.select(table(PLANTED), 700, 0).rows
+    assert len(set(again) ^ set(rows)) <= 4
+    assert again[:100].tolist() == rows[:100].tolist()
+    with pytest.raises(UserError, match="keeps no number of its own"):
+        data.select(table(PLANTED), None, 0)
+
+
+def test_embeddings_of_another_kind_are_refused(curated):
+    folder, _ = curated
+    data = NearestNeighbourSelection(neighbours_of=folder, embedding_model=MODEL)
+    other = table(PLANTED)
+    field = other.schema.field(1).with_metadata({"made by": "somebody else"})
+    other = other.cast(pa.schema([other.schema.field(0), field]))
+    with pytest.raises(UserError, match="differ in the model's weights or in max_tokens"):
+        data.select(other, 3, 0)
 
 
 def test_equal_questions_are_taken_by_luck_and_no_curated_pool_is_said(curated):

@@ -3,6 +3,7 @@
 import json
 import random
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from nt_lightning import __version__, files
 from nt_lightning.errors import UserError
 from nt_lightning.traces import pool as pools
-from nt_lightning.traces.pool import Pool, write_pool
+from nt_lightning.traces.pool import Pool, take_rows, write_pool
 
 
 def rows(count=5, **columns):
@@ -198,3 +199,13 @@ def test_a_crash_while_writing_leaves_the_old_pool(folder, monkeypatch, shards_w
     assert [path.name for path in folder.parent.iterdir()] == ["pool"]
     monkeypatch.undo()
     assert len(write_pool(rows(6), folder, {})) == 6
+
+
+def test_rows_are_taken_batch_by_batch(monkeypatch):
+    monkeypatch.setattr(pools, "ROWS_AT_A_TIME", 4)
+    parts = [pa.table({"a": list(range(start, start + 5))}) for start in (0, 5, 10)]
+    table = pa.concat_tables(parts)
+    for rows in ([], [0], [3, 4, 5, 14], list(range(15))):
+        taken = take_rows(table, np.array(rows, dtype=np.int64))
+        assert taken["a"].to_pylist() == rows
+        assert taken.schema == table.schema

@@ -1,0 +1,62 @@
+"""The trainer with the commands that Lightning does not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+from nt_lightning.preview import preview
+from nt_lightning.subset import write_subset
+
+
+class RecipeTrainer(Trainer):
+    """A trainer that also knows ``preview`` and ``select``."""
+
+    def preview(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        num_examples: int = 2,
+        html: str | None = None,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Show examples of each think mode, tokens coloured by masked and trained.
+
+        Args:
+            model: The student; it is not loaded.
+            datamodule: The traces.
+            num_examples: Examples of each mode.
+            html: File for the same as a page.
+            ckpt_path: Unused; a saved config holds it.
+            weights_only: Unused; a saved config holds it.
+        """
+        datamodule.prepare_data()
+        datamodule.setup("preview")
+        preview(datamodule, num_examples, Path(html) if html else None)  # type: ignore[arg-type]
+
+    def select(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        output: str,
+        compare: list[str] | str | None = None,
+        overwrite: bool = False,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Run a selection without training and write its traces as a pool, with their audit.
+
+        Args:
+            model: Unused; a recipe holds it.
+            datamodule: The selection.
+            output: Folder of the new pool; its folder ``selection`` holds the audit.
+            compare: A run or a pool of ``select`` to measure the overlap with, or a list of them
+                such as ``[runs/one,pools/two]``.
+            overwrite: Replace a pool that is already there.
+            ckpt_path: Unused; a saved config holds it.
+            weights_only: Unused; a saved config holds it.
+        """
+        names = [compare] if isinstance(compare, str) else compare or []
+        write_subset(datamodule, Path(output), names, overwrite)  # type: ignore[arg-type]
