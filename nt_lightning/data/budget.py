@@ -84,16 +84,18 @@ class Budget:
         """
         rows = selected.rows
         left = f"{len(rows)} of {len(table)} candidates are left"
-        out = selected.left_out(len(table))
         if self.num_tokens is None:
             if len(rows) < (self.num_traces or 1):
                 wanted = self.num_traces or "not given"
-                raise UserError(f"num_traces is {wanted}, but {left}{out}")
+                raise UserError(
+                    f"num_traces is {wanted}, but {left}{selected.left_out(len(table))}"
+                )
             return rows[: self.num_traces]
         spent = np.cumsum([0, *table[TOKENS].to_numpy()[rows]])
         if spent[-1] < self.num_tokens:
             raise UserError(
-                f"num_tokens is {self.num_tokens}, but {left}, with {spent[-1]} tokens{out}"
+                f"num_tokens is {self.num_tokens}, but {left}, with {spent[-1]} tokens"
+                f"{selected.left_out(len(table))}"
             )
         filled = rows[: np.searchsorted(spent, self.num_tokens, side="right") - 1]
         if not len(filled):

@@ -52,8 +52,10 @@ class Selected(NamedTuple):
         """The reasons of those of ``total`` candidates that were not taken, for an error."""
         if self.reasons is None:
             return ""
-        others = np.setdiff1d(np.arange(total), self.rows)
-        counts = sorted(self.reasons.counts(others).items(), key=lambda pair: -pair[1])
+        left = np.ones(total, dtype=bool)
+        left[self.rows] = False
+        others = self.reasons.counts(np.flatnonzero(left))
+        counts = sorted(others.items(), key=lambda pair: -pair[1])
         out = ", ".join(f"{count} ({name})" for name, count in counts[:8] if count)
         return f"; left out: {out}" if out else ""
 
