@@ -15,7 +15,8 @@ _TYPES: dict[pa.DataType, tuple[str, Callable[[Any], bool]]] = {
     pa.string(): ("text", lambda value: type(value) is str),
     pa.int64(): ("a whole number", lambda value: _is_whole(value)),
     pa.bool_(): ("true or false", lambda value: type(value) is bool),
-    pa.list_(pa.string()): ("a list of texts", lambda value: _is_list_of_texts(value)),
+    pa.list_(pa.string()): ("a list of texts", lambda value: _is_list_of(str, value)),
+    pa.list_(pa.int64()): ("a list of whole numbers", lambda value: _is_list_of(int, value)),
 }
 _PLAIN: dict[pa.DataType, set[type]] = {pa.string(): {str}, pa.int64(): {int}, pa.bool_(): {bool}}
 _KINDS: dict[type, str] = {str: "text", bool: "true or false", int: "a number", float: "a number"}
@@ -110,8 +111,8 @@ def _is_whole(value: Any) -> bool:
     return type(value) is int or (type(value) is float and value.is_integer())
 
 
-def _is_list_of_texts(value: Any) -> bool:
-    return type(value) is list and set(map(type, value)) <= {str}
+def _is_list_of(kind: type, value: Any) -> bool:
+    return type(value) is list and set(map(type, value)) <= {kind}
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:

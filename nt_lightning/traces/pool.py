@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from nt_lightning.traces import record
 
 MANIFEST = "manifest.json"
 QUESTION_KEY = "question_key"  # what finds traces of one question without reading texts
+Kind = Literal["traces", "questions"]
 ROWS_AT_A_TIME = 2**16
 ROWS_PER_SHARD = 50_000  # about a gigabyte of long reasoning in memory
 
@@ -53,15 +54,21 @@ class Pool:
 
     Args:
         folder: A folder that ``write_pool`` made.
+        kind: What is needed: ``traces``, or ``questions``, which a pool of traces has too.
 
     Raises:
-        UserError: The folder is no pool, has another schema version, or a byte of the manifest or
-            of a shard is not what was written.
+        UserError: The folder is no pool, holds questions where traces are needed, has another
+            schema version, or a byte of the manifest or of a shard is not what was written.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, kind: Kind = "traces") -> None:
         self.folder = Path(folder)
         self.manifest = _manifest_of(self.folder)
+        if kind == "traces" and self.kind == "questions":
+            raise UserError(
+                f"{folder} holds questions without traces; "
+                "`python -m nt_lightning pool generate` writes a pool of traces"
+            )
         for shard in self.manifest["shards"]:
             file = self.folder / shard["file"]
             if not file.is_file():
@@ -71,6 +78,11 @@ class Pool:
 
     def __len__(self) -> int:
         return int(self.manifest["num_rows"])
+
+    @property
+    def kind(self) -> Kind:
+        """``traces``, or ``questions`` where nobody has answered yet."""
+        return "questions" if self.manifest.get("kind") == "questions" else "traces"
 
     @property
     def column_names(self) -> list[str]:
@@ -124,8 +136,10 @@ class Pool:
 def write_pool(
     rows: pa.Table | Iterable[pa.Table],
     folder: str | Path,
-    lineage: Mapping[str, Any],
+    lineage: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
     rows_per_shard: int = ROWS_PER_SHARD,
+    kind: Kind = "traces",
+    extras: Callable[[Path], None] | None = None,
 ) -> Pool:
     """Check rows and write them as a pool, whole or not at all.
 
@@ -133,8 +147,12 @@ def write_pool(
         rows: Rows of the record, in one table or, where they are too many for the memory, in
             several of the same columns; a column ``question_key`` is made anew from the questions.
         folder: Where the pool goes; an older pool there is replaced when the new one is complete.
-        lineage: How the rows were made, as plain JSON.
+        lineage: How the rows were made, as plain JSON; a function of no arguments is called when
+            all rows have been written, for what is counted on the way.
         rows_per_shard: Rows in one Parquet file.
+        kind: What the rows are; a question needs neither teacher nor reasoning nor answer.
+        extras: Writes further files (a report, say) into the folder it is given, after the shards
+            and before the pool takes its place.
 
     Raises:
         UserError: No rows, a row breaks the record, or ``folder`` holds something else.
@@ -142,7 +160,7 @@ def write_pool(
     folder = Path(folder)
     refuse_foreign(folder)
     tables = [rows] if isinstance(rows, pa.Table) else rows
-    checked = (_with_question_keys(record.check(table, str(folder))) for table in tables)
+    checked = (_with_question_keys(record.check(table, str(folder), kind)) for table in tables)
     with replacing_folder(folder) as partial:
         written = _write_shards(_rebatched(checked, rows_per_shard), partial)
         if not written.shards:
@@ -151,19 +169,22 @@ def write_pool(
         record.refuse_repeated(pa.chunked_array(written.ids), str(folder))
         manifest = {
             "schema_version": record.SCHEMA_VERSION,
+            "kind": kind,
             "nt_lightning": __version__,
             "num_rows": len(keys),
             "num_questions": len(keys.unique()),
             "columns": written.columns,
             "digest": digest([shard["sha256"] for shard in written.shards]),
             "shards": written.shards,
-            "lineage": dict(lineage),
+            "lineage": dict(lineage() if callable(lineage) else lineage),
         }
         manifest = json.loads(json.dumps(manifest))  # what will be read back
         manifest["checksum"] = digest(manifest)
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         (partial / MANIFEST).write_text(text, encoding="utf-8")
-    return Pool(folder)
+        if extras is not None:
+            extras(partial)
+    return Pool(folder, kind)
 
 
 def take_rows(table: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:

@@ -14,6 +14,10 @@ from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
 
 SCHEMA_VERSION = 2
 FROM_ROWS = "`python -m nt_lightning pool import` takes it from the rows of a file"
+FROM_ANNOTATE = "`python -m nt_lightning pool annotate` writes it"
+FROM_JUDGE = "`python -m nt_lightning pool judge` writes it"
+FROM_VERIFY = "`python -m nt_lightning pool verify` writes it"
+FROM_GENERATE = "`python -m nt_lightning pool generate` writes it"
 FROM_TOKENIZER = "`python -m nt_lightning pool import --tokenizer MODEL` writes it"
 
 
@@ -50,17 +54,40 @@ COLUMNS: dict[str, Column] = {
     "response_tokens": Column(
         pa.int64(), "tokens of the teacher's response", written_by=FROM_TOKENIZER
     ),
-    "domain": Column(pa.string(), "discipline of the question"),
-    "topic": Column(pa.string(), "topic within the domain"),
-    "reasoning_strategies": Column(pa.list_(pa.string()), "names of strategies in the reasoning"),
-    "num_steps": Column(pa.int64(), "reasoning steps"),
-    "verbosity": Column(pa.int64(), "0 efficient .. 10 rambling"),
-    "models_agree": Column(pa.bool_(), "teacher and second teacher give the same answer"),
-    "correct": Column(pa.bool_(), "the answer is verified; null: unverifiable"),
-    "second_teacher": Column(pa.string(), "the other side of models_agree"),
-    "second_answer": Column(pa.string(), "the second teacher's answer"),
+    "domain": Column(pa.string(), "discipline of the question", written_by=FROM_ANNOTATE),
+    "topic": Column(pa.string(), "topic within the domain", written_by=FROM_ANNOTATE),
+    "reasoning_strategies": Column(
+        pa.list_(pa.string()), "names of strategies in the reasoning", written_by=FROM_ANNOTATE
+    ),
+    "num_steps": Column(pa.int64(), "reasoning steps", written_by=FROM_ANNOTATE),
+    "step_starts": Column(
+        pa.list_(pa.int64()),
+        "where each step begins, in characters of the reasoning",
+        written_by=FROM_ANNOTATE,
+    ),
+    "verbosity": Column(pa.int64(), "0 efficient .. 10 rambling", written_by=FROM_ANNOTATE),
+    "annotated_by": Column(
+        pa.string(), "annotator and digest of its prompts", written_by=FROM_ANNOTATE
+    ),
+    "models_agree": Column(
+        pa.bool_(), "teacher and second teacher give the same answer", written_by=FROM_JUDGE
+    ),
+    "agreed_by": Column(pa.string(), "what decided models_agree", written_by=FROM_JUDGE),
+    "correct": Column(
+        pa.bool_(), "the answer is verified; null: unverifiable", written_by=FROM_VERIFY
+    ),
+    "verified_by": Column(pa.string(), "what decided correct, or why null", written_by=FROM_VERIFY),
+    "second_teacher": Column(pa.string(), "the other side of models_agree", written_by=FROM_JUDGE),
+    "second_answer": Column(pa.string(), "the second teacher's answer", written_by=FROM_JUDGE),
+    "sample": Column(
+        pa.int64(), "which of a teacher's responses, from 0", written_by=FROM_GENERATE
+    ),
+    "request_key": Column(
+        pa.string(), "the request in the request store", written_by=FROM_GENERATE
+    ),
 }
 REQUIRED = tuple(name for name, column in COLUMNS.items() if column.required)
+REQUIRED_OF = {"traces": REQUIRED, "questions": ("id", "question")}
 
 
 class BadRow(NamedTuple):
@@ -71,7 +98,7 @@ class BadRow(NamedTuple):
     problem: str
 
 
-def conform(table: pa.Table, where: str) -> pa.Table:
+def conform(table: pa.Table, where: str, kind: str = "traces") -> pa.Table:
     """Give known columns the record's types and order them first.
 
     Nothing changes its meaning: large strings become strings, whole floats (as pandas has them
@@ -80,14 +107,15 @@ def conform(table: pa.Table, where: str) -> pa.Table:
     Args:
         table: Rows with any columns; unknown ones (scores, say) are kept as they are.
         where: File or data set, for the message.
+        kind: ``traces`` or ``questions``, which need less.
 
     Raises:
         UserError: A required column is missing, or a column is of another type.
     """
-    for name in REQUIRED:
+    for name in REQUIRED_OF[kind]:
         if name not in table.column_names:
             raise UserError(
-                f"{where}: column {name!r} is missing; needed: {', '.join(REQUIRED)}; "
+                f"{where}: column {name!r} is missing; needed: {', '.join(REQUIRED_OF[kind])}; "
                 f"found: {', '.join(table.column_names)}"
             )
     known = [name for name in COLUMNS if name in table.column_names]
@@ -104,19 +132,19 @@ def conform(table: pa.Table, where: str) -> pa.Table:
     return pa.table([*arrays, *(table[name] for name in rest)], names=[*known, *rest])
 
 
-def bad_rows(table: pa.Table) -> list[BadRow]:
+def bad_rows(table: pa.Table, kind: str = "traces") -> list[BadRow]:
     """Every violation of the record in a conformed table, in row order."""
-    return sorted(_violations(table), key=lambda bad: bad.row)
+    return sorted(_violations(table, kind), key=lambda bad: bad.row)
 
 
-def check(table: pa.Table, where: str) -> pa.Table:
+def check(table: pa.Table, where: str, kind: str = "traces") -> pa.Table:
     """``conform``, then refuse the first bad row.
 
     Raises:
         UserError: Naming file, row and column.
     """
-    table = conform(table, where)
-    if bad := bad_rows(table):
+    table = conform(table, where, kind)
+    if bad := bad_rows(table, kind):
         first = bad[0]
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise UserError(f"{where}: row {first.row}: column {first.column!r}: {first.problem}{more}")
@@ -144,20 +172,20 @@ def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
     return False
 
 
-def _violations(table: pa.Table) -> Iterator[BadRow]:
-    for name in REQUIRED:
+def _violations(table: pa.Table, kind: str) -> Iterator[BadRow]:
+    for name in REQUIRED_OF[kind]:
         yield from _where(pc.is_null(table[name]), name, "is null")
         if not COLUMNS[name].allow_empty:
             blank = pc.equal(pc.utf8_trim_whitespace(table[name]), "")
             yield from _where(blank, name, "is empty")
-    for name in ("reasoning", "answer"):
+    for name in {"reasoning", "answer"} & set(table.column_names):
         for tag in (THINK_OPEN, THINK_CLOSE):
             found = pc.match_substring(table[name], tag)
             yield from _where(found, name, f"holds the tag {tag}; reasoning and answer are apart")
     if "verbosity" in table.column_names:
         outside = pc.or_(pc.less(table["verbosity"], 0), pc.greater(table["verbosity"], 10))
         yield from _where(outside, "verbosity", "is outside 0..10")
-    for name in ("response_tokens", "num_steps"):
+    for name in ("response_tokens", "num_steps", "sample"):
         if name in table.column_names:
             yield from _where(pc.less(table[name], 0), name, "is negative")
     yield from _repeated_ids(table["id"])

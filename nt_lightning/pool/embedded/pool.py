@@ -30,7 +30,8 @@ from nt_lightning.traces.record import COLUMNS
 
 logger = logging.getLogger(__name__)
 
-POOL_COLUMNS = tuple(COLUMNS)
+LATER = ("step_starts", "annotated_by", "agreed_by", "verified_by", "sample", "request_key")
+POOL_COLUMNS = tuple(name for name in COLUMNS if name not in LATER)  # what programs know
 PIECES = re.compile(r"\w+|[^\w\s]")  # a program's tokens are its words and signs
 ABOUT = (
     "synthetic: reasoning-gym questions, traces by programs and not by language models; every "

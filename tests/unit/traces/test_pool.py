@@ -45,6 +45,7 @@ def test_manifest(folder):
     assert len(manifest.pop("digest")) == len(manifest.pop("checksum")) == 64
     assert manifest == {
         "schema_version": 2,
+        "kind": "traces",
         "nt_lightning": __version__,
         "num_rows": 5,
         "num_questions": 3,
@@ -133,8 +134,12 @@ ALL = "id, question, teacher, reasoning, answer, question_key"
             "`python -m nt_lightning pool import --tokenizer MODEL` writes it; the pool has: ",
         ),
         (
-            "domain",
+            "source",
             "`python -m nt_lightning pool import` takes it from the rows of a file; the pool has: ",
+        ),
+        (
+            "domain",
+            "`python -m nt_lightning pool annotate` writes it; the pool has: ",
         ),
         ("score", "it has: "),
     ],
@@ -209,3 +214,31 @@ def test_rows_are_taken_batch_by_batch(monkeypatch):
         taken = take_rows(table, np.array(rows, dtype=np.int64))
         assert taken["a"].to_pylist() == rows
         assert taken.schema == table.schema
+
+
+def test_questions_alone(folder):
+    """They need an id and a text, and are refused where traces are wanted."""
+    table = pa.table({"id": ["a", "b"], "question": ["1 + 1?", "1 + 2?"]})
+    pool = write_pool(table, folder, {}, kind="questions")
+    assert (pool.kind, len(pool)) == ("questions", 2)
+    assert Pool(folder, "questions").read(["question"]).num_rows == 2
+    with pytest.raises(UserError, match="holds questions without traces; .*pool generate"):
+        Pool(folder)
+    with pytest.raises(UserError, match="column 'question': is empty"):
+        write_pool(table.set_column(1, "question", [["", "x"]]), folder, {}, kind="questions")
+
+
+def test_extra_files_and_a_late_lineage(folder):
+    """Both are whole when the pool appears; the lineage may count what has been written."""
+    seen: list[bool] = []
+
+    def extras(part):
+        seen.append(folder.exists())
+        (part / "report.txt").write_text("two rows")
+
+    counted: list[int] = []
+    tables = (counted.append(1) or table for table in (rows(3),))
+    pool = write_pool(tables, folder, lambda: {"tables": len(counted)}, extras=extras)
+    assert seen == [False]
+    assert (folder / "report.txt").read_text() == "two rows"
+    assert pool.manifest["lineage"] == {"tables": 1}

@@ -20,7 +20,7 @@ from nt_lightning.pool.embedded import DEFAULT_FAMILIES, FAMILIES, TEACHERS, Emb
 from nt_lightning.pool.embedded.annotate import read_strategies
 from nt_lightning.pool.embedded.family import Draft
 from nt_lightning.traces.pool import PoolMaker
-from nt_lightning.traces.record import COLUMNS, check
+from nt_lightning.traces.record import check
 
 Rows = list[dict[str, Any]]
 
@@ -39,7 +39,7 @@ def rows(pool: EmbeddedPool) -> Rows:
 
 def test_the_rows_are_a_record(pool: EmbeddedPool) -> None:
     table = pool.make()
-    assert table.column_names == list(COLUMNS)
+    assert table.column_names == list(module.POOL_COLUMNS)
     assert check(table, "embedded").equals(table)
     assert all(table[name].null_count == 0 for name in table.column_names)
     assert isinstance(pool, PoolMaker)

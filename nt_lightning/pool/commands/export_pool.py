@@ -1,0 +1,24 @@
+"""``pool export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nt_lightning.errors import UserError
+
+
+def export_pool(pool: str, output: str, overwrite: bool = False) -> None:
+    """Write a pool as JSONL.
+
+    Args:
+        pool: Folder of the pool.
+        output: File of the traces, one a line; it can be imported again.
+        overwrite: Replace a file that is already there.
+    """
+    from nt_lightning.traces.adapters import write_jsonl
+    from nt_lightning.traces.pool import Pool
+
+    if Path(output).exists() and not overwrite:
+        raise UserError(f"output: {output} exists; give --overwrite true to replace it")
+    num_rows = write_jsonl((part for _, part in Pool(pool).shards()), output)
+    print(f"{output}: {num_rows} traces")
