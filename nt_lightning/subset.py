@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nt_lightning.data.audit import AUDIT, SELECTED, write_audit
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.errors import UserError
 from nt_lightning.files import write_json
+from nt_lightning.report.audit_rows import token_budget_of
 from nt_lightning.report.selection import selection_tables, write_report
 from nt_lightning.traces.pool import MANIFEST, Pool, refuse_foreign, take_rows, write_pool
 
@@ -44,25 +45,44 @@ def write_subset(
     if output.resolve() == pool.folder.resolve():
         raise UserError(f"output: {output} is the pool that is selected from; give another folder")
     picked = pick(pool, data.wanted, data.select, data.selection_columns)
-    lineage = {
+    names = _names([output, *map(Path, compare)])
+    audit: dict[str, Any] = {}
+
+    def write_beside(partial: Path) -> None:  # pool and audit appear at once
+        folder = partial / AUDIT_FOLDER
+        audit.update(write_audit(pool, data.wanted, picked, data.about, folder))
+        if others:
+            audit["overlap"] = overlap(names, [read_selected(folder), *others])
+            write_json(folder / AUDIT, audit)
+        write_report(audit, folder)
+
+    write_pool(_rows(pool, picked), output, _lineage(data, pool), extras=write_beside)
+    _show(audit, output, len(others))
+
+
+def _lineage(data: TraceDataModule, pool: Pool) -> dict[str, Any]:
+    """What the new pool's manifest says of how it was made."""
+    return {
         "command": "select",
         **data.about,
         "pool": pool.digest,
         "seed": data.wanted.seed,
         SELECTIONS: pool.manifest["lineage"].get(SELECTIONS, 0) + 1,
     }
-    write_pool(_rows(pool, picked), output, lineage)
-    folder = output / AUDIT_FOLDER
-    audit = write_audit(pool, data.wanted, picked, data.about, folder)
-    if others:
-        names = _names([output, *map(Path, compare)])
-        audit["overlap"] = overlap(names, [read_selected(folder), *others])
-        write_json(folder / AUDIT, audit)
-    write_report(audit, folder)
+
+
+def _show(audit: Mapping[str, Any], output: Path, num_compared: int) -> None:
+    """Print the tables, what was written where, and how to compare where little was compared."""
     console = Console(highlight=False, markup=False)
     for table in selection_tables(audit):
         console.print(table, "")
-    console.print(f"{output}: {audit['selected']} traces; {folder} says which and why")
+    taken = f"{audit['selected']:,} traces"
+    if found := token_budget_of(audit):
+        taken += f" with {found.spent:,} of at most {found.budget:,} tokens"
+    lines = [f"{output}: {taken}; {output / AUDIT_FOLDER} says which and why"]
+    if num_compared < 2:
+        lines.append("overlap with runs or other pools of select: --compare A or --compare [A,B]")
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def read_selected(folder: Path) -> set[str]:
@@ -78,7 +98,7 @@ def read_selected(folder: Path) -> set[str]:
 
 
 def overlap(names: Sequence[str], selections: Sequence[set[str]]) -> dict[str, Any]:
-    """Jaccard overlap of each pair: common traces / traces in either.
+    """Shared traces of each pair, and their Jaccard overlap: shared / traces in either.
 
     Args:
         names: What the selections are called.
@@ -87,6 +107,7 @@ def overlap(names: Sequence[str], selections: Sequence[set[str]]) -> dict[str, A
     return {
         "names": list(names),
         "sizes": [len(ids) for ids in selections],
+        "shared": [[len(a & b) for b in selections] for a in selections],
         "jaccard": [[round(len(a & b) / len(a | b), 5) for b in selections] for a in selections],
     }
 

@@ -61,10 +61,13 @@ def ids_digest(ids: pa.ChunkedArray) -> str:
 
 
 def _counts(pool: Pool, wanted: Wanted, picked: Picked) -> Pair:
+    """The arguments, and how many traces are left at each step from the pool to the selection."""
+    filters = asdict(wanted.filters)
     return {
         "seed": wanted.seed,
         "budget": asdict(wanted.budget),
-        "filters": {name: value for name, value in asdict(wanted.filters).items() if value},
+        "filters": {k: v for k, v in filters.items() if v is not None and v is not False},
+        "teachers": None if wanted.teachers is None else list(wanted.teachers),
         "pool": {"digest": pool.digest, "traces": len(pool)},
         "dropped": picked.dropped,
         "left_by_filters": len(pool) - sum(picked.dropped.values()),
@@ -134,14 +137,14 @@ def _histogram(before: pa.ChunkedArray, after: pa.ChunkedArray) -> Pair | None:
     if one.max() - one.min() <= NUM_BINS:
         edges = np.arange(one.min() - 0.5, one.max() + 1)
     else:
-        edges = np.geomspace(max(one.min(), 1), one.max() + 1, NUM_BINS + 1)
+        edges = np.geomspace(max(one.min(), 1), one.max() + 1, NUM_BINS + 1).round(1)
     histograms = [np.histogram(np.maximum(part, edges[0]), edges)[0] for part in (one, two)]
     marks = {
         name: [round(float(mark(part)), 1) for part in (one, two)]
         for name, mark in (("mean", np.mean), ("median", np.median), ("sum", np.sum))
     }
     before_after = dict(zip(("before", "after"), (h.tolist() for h in histograms), strict=True))
-    return {"edges": edges.round(1).tolist(), **before_after, **marks}
+    return {"edges": edges.tolist(), **before_after, **marks}
 
 
 def _with_questions(pool: Pool, details: Any) -> Any:

@@ -38,19 +38,23 @@ NO_LANGUAGE = "zxx"  # so the identifier calls what has none
 
 
 class Filtered(NamedTuple):
-    """Pool rows that are left, ascending, and how many were dropped for which reason."""
+    """Pool rows that are left, ascending, and how many were dropped for which reason.
+
+    A filter that dropped none is among the reasons, with 0.
+    """
 
     rows: Ints
     dropped: dict[str, int]
 
 
 class Rule(NamedTuple):
-    """A filter that is switched on: the columns it reads, and what it finds wrong.
+    """A filter that is switched on: its name, the columns it reads, and what it finds wrong.
 
     ``wrong`` yields a reason and the rows that it holds for; a later one counts only where no
-    earlier one does.
+    earlier one does. Where none holds for any row, the count of 0 stands under the name.
     """
 
+    name: str
     columns: tuple[str, ...]
     wrong: Callable[[pa.Table], Iterator[tuple[str, Mask]]]
 
@@ -112,11 +116,14 @@ class Filters:
             return Filtered(np.arange(len(pool)), {})
         columns = list(dict.fromkeys(name for rule in rules for name in rule.columns))
         kept, dropped = [], Counter[str]()
+        found = Counter({rule.name: 0 for rule in rules})
         with tqdm(total=len(pool), desc="filtering", delay=3, disable=None) as bar:
             for first, table in pool.shards(columns):
                 rows = np.arange(table.num_rows)
                 for rule in rules:
-                    rows = rows[_apply(rule, take_rows(table, rows), dropped)]
+                    keep = _apply(rule, take_rows(table, rows), dropped)
+                    found[rule.name] += int((~keep).sum())
+                    rows = rows[keep]
                 kept.append(first + rows)
                 bar.update(table.num_rows)
         left = np.concatenate(kept)
@@ -124,22 +131,28 @@ class Filters:
         if not len(left):
             why = ", ".join(f"{count} ({reason})" for reason, count in counts.items())
             raise UserError(f"data.filters leave none of {len(pool)} traces: {why}")
-        return Filtered(left, counts)
+        idle = {name: 0 for name, count in found.items() if not count}
+        return Filtered(left, counts | idle)
 
     def _rules(self) -> Iterator[Rule]:
         if self.finish_reason is not None:
-            yield Rule(("finish_reason",), self._finish_reason)
+            name = f"finish_reason other than {', '.join(self.finish_reason)}"
+            yield Rule(name, ("finish_reason",), self._finish_reason)
         if self.correct:
-            yield Rule(("correct",), _not_correct)
-        if self.min_tokens is not None or self.max_tokens is not None:
-            yield Rule(("response_tokens",), self._length)
+            yield Rule("not correct", ("correct",), _not_correct)
+        tokens = ("response_tokens",)
+        if self.min_tokens is not None:
+            yield Rule(f"under {self.min_tokens} tokens", tokens, self._too_short)
+        if self.max_tokens is not None:
+            yield Rule(f"over {self.max_tokens} tokens", tokens, self._too_long)
         texts = ("reasoning", "answer")
         if self.languages is not None:
-            yield Rule(texts, self._language)
+            name = f"language other than {', '.join(self.languages)}"
+            yield Rule(name, texts, self._language)
         if self.think_tags:
-            yield Rule(texts, _has_think_tags)
+            yield Rule("think tags", texts, _has_think_tags)
         if self.loops:
-            yield Rule(texts, _loops)
+            yield Rule("loops", texts, _loops)
 
     def _finish_reason(self, table: pa.Table) -> Iterator[tuple[str, Mask]]:
         found = table["finish_reason"]
@@ -148,13 +161,15 @@ class Filters:
             if value not in (self.finish_reason or ()):
                 yield f"finish_reason is {value}", _true(pc.equal(found, value))
 
-    def _length(self, table: pa.Table) -> Iterator[tuple[str, Mask]]:
+    def _too_short(self, table: pa.Table) -> Iterator[tuple[str, Mask]]:
         tokens = table["response_tokens"]
         yield "response_tokens is null", tokens.is_null().to_numpy()
-        if self.min_tokens is not None:
-            yield f"under {self.min_tokens} tokens", _true(pc.less(tokens, self.min_tokens))
-        if self.max_tokens is not None:
-            yield f"over {self.max_tokens} tokens", _true(pc.greater(tokens, self.max_tokens))
+        yield f"under {self.min_tokens} tokens", _true(pc.less(tokens, self.min_tokens))
+
+    def _too_long(self, table: pa.Table) -> Iterator[tuple[str, Mask]]:
+        tokens = table["response_tokens"]
+        yield "response_tokens is null", tokens.is_null().to_numpy()
+        yield f"over {self.max_tokens} tokens", _true(pc.greater(tokens, self.max_tokens))
 
     def _language(self, table: pa.Table) -> Iterator[tuple[str, Mask]]:
         allowed = {*(self.languages or ()), NO_LANGUAGE}

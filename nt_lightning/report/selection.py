@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from nt_lightning.files import replacing_file
 from nt_lightning.report.audit_rows import (
     SHOWN,
     TITLES,
     Audit,
+    Row,
     distributions_of,
+    ranges_of,
     reasons_of,
     shortened,
+    steps_of,
+    token_budget_of,
 )
 from nt_lightning.report.selection_picture import plot_selection
 
@@ -28,24 +34,15 @@ def selection_tables(audit: Audit) -> Iterator[Table]:
     Args:
         audit: What stands in ``selection.json``.
     """
-    yield _counts(audit)
-    table = _table(
-        f"{audit['selection']}: candidates and selected traces",
-        "reason",
-        "candidates",
-        "selected",
-        "taken",
-    )
-    for row in shortened(reasons_of(audit)):
-        table.add_row(row.name, f"{row.before:,}", f"{row.after:,}", _share(row.after, row.before))
-    yield table
+    yield _steps(audit)
+    title = f"{audit['selection']}: candidates and selected traces"
+    yield _taken(title, "reason", reasons_of(audit).rows)
+    for ranges in ranges_of(audit):
+        yield _taken(ranges.title.capitalize(), "", ranges.rows)
     table = _table("Distributions", "", "value", "before", "after", "selected")
-    for name, rows in distributions_of(audit):
-        sums = sum(row.before for row in rows), sum(row.after for row in rows)
-        if name == "reasoning_strategies":
-            sums = audit["candidates"], audit["selected"]
-        for label, row in zip([TITLES[name], *[""] * SHOWN], shortened(rows), strict=False):
-            shares = _share(row.before, sums[0]), _share(row.after, sums[1])
+    for name, rows, before, after in distributions_of(audit):
+        for label, row in zip([name, *[""] * SHOWN], shortened(rows), strict=False):
+            shares = _share(row.before, before), _share(row.after, after)
             table.add_row(label, row.name, *shares, f"{row.after:,}")
         table.add_section()
     if table.row_count:
@@ -70,19 +67,32 @@ def write_report(audit: Audit, folder: Path) -> None:
     plot_selection(audit, folder / "selection.png")
 
 
-def _counts(audit: Audit) -> Table:
+def _steps(audit: Audit) -> Table:
     table = Table(title="From the pool to the selection", box=box.HORIZONTALS, pad_edge=False)
-    table.add_column("")
-    table.add_column("traces", justify="right")
-    table.add_row("in the pool", f"{audit['pool']['traces']:,}")
-    for reason, count in audit["dropped"].items():
-        table.add_row(f"dropped: {reason}", f"-{count:,}", style="dim")
-    table.add_row("candidates, one for each question", f"{audit['candidates']:,}")
-    table.add_row("kept for validation", f"{audit['validation']:,}")
-    table.add_row("selected", f"{audit['selected']:,}", style="bold")
+    table.add_column("", overflow="fold")
+    table.add_column("traces", justify="right", no_wrap=True)
+    for name, traces, is_left in steps_of(audit):
+        shown = name if is_left else f"  {name}"
+        style = "bold" if name == "selected" else "" if is_left else "dim"
+        table.add_row(shown, f"{traces:,}", style=style)
+    if found := token_budget_of(audit):
+        table.add_row(f"tokens of their responses, at most {found.budget:,}", f"{found.spent:,}")
     for name, histogram in audit["lengths"].items():
-        before, after = histogram["mean"]
-        table.add_row(f"mean {TITLES[name]}", f"{before:,.0f} → {after:,.0f}")
+        table.add_row(f"mean {TITLES[name]}", _means(*histogram["mean"]))
+    return table
+
+
+def _means(before: float, after: float) -> str:
+    """Two means in the same digits: one after the point where one of them is below 100."""
+    digits = 1 if min(abs(before), abs(after)) < 100 else 0
+    return f"{before:,.{digits}f} → {after:,.{digits}f}"
+
+
+def _taken(title: str, kind: str, rows: Sequence[Row]) -> Table:
+    """Which share of the candidates of each kind was taken."""
+    table = _table(title, kind, "candidates", "selected", "taken")
+    for row in shortened(rows):
+        table.add_row(row.name, f"{row.before:,}", f"{row.after:,}", _share(row.after, row.before))
     return table
 
 
@@ -102,10 +112,11 @@ def _cluster_tables(details: Any) -> Iterator[Table]:
     table = Table(title="Clusters", caption=about, box=box.HORIZONTALS, pad_edge=False)
     table.add_column("cluster", no_wrap=True)
     table.add_column("questions", justify="right", no_wrap=True)
-    table.add_column("nearest to its centre", no_wrap=True, overflow="ellipsis")
+    table.add_column("nearest to its centre")  # may wrap: so it alone gives way; its cells do not
     for one in sorted(details["clusters"], key=lambda one: -one["size"])[:SHOWN]:
         nearest = one.get("nearest_questions") or [""]
-        table.add_row(one["name"], f"{one['size']:,}", " ".join(nearest[0].split()))
+        question = Text(" ".join(nearest[0].split()), no_wrap=True, overflow="ellipsis")
+        table.add_row(one["name"], f"{one['size']:,}", question)
     yield table
 
 
@@ -120,12 +131,14 @@ def _table(title: str, *names: str) -> Table:
 
 
 def _overlap(overlap: Mapping[str, Any]) -> Table:
-    table = Table(title="Overlap (Jaccard)", box=box.HORIZONTALS, pad_edge=False)
-    table.add_column("", overflow="fold")
-    for name, size in zip(overlap["names"], overlap["sizes"], strict=True):
-        table.add_column(f"{name}\n{size:,}", justify="right", overflow="fold")
-    for name, shares in zip(overlap["names"], overlap["jaccard"], strict=True):
-        table.add_row(name, *(f"{share:.3f}" for share in shares))
+    """What each two selections share; Jaccard: of the traces in either."""
+    table = _table("Overlap", "selection", "and", "shared", "of the smaller", "Jaccard")
+    sizes = overlap["sizes"]
+    names = [f"{name} ({size:,})" for name, size in zip(overlap["names"], sizes, strict=True)]
+    for a, b in combinations(range(len(names)), 2):
+        shared = overlap["shared"][a][b]
+        share = _share(shared, min(sizes[a], sizes[b]))
+        table.add_row(names[a], names[b], f"{shared:,}", share, f"{overlap['jaccard'][a][b]:.3f}")
     return table
 
 

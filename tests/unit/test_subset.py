@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from nt_lightning import subset
 from nt_lightning.data.selections import RandomSelection
 from nt_lightning.errors import UserError
 from nt_lightning.subset import overlap, read_selected, write_subset
@@ -29,11 +30,12 @@ def select(pool, output, *compare, count=20, overwrite=False, **arguments):
 
 
 def test_overlap_by_hand():
-    """One common trace of three and two is one of four; of three and one of them, one of three."""
+    """One shared trace of three and two is one of four; of three and one of them, one of three."""
     found = overlap(["a", "b", "c"], [{"1", "2", "3"}, {"3", "4"}, {"1"}])
     assert found == {
         "names": ["a", "b", "c"],
         "sizes": [3, 2, 1],
+        "shared": [[3, 1, 1], [1, 2, 0], [1, 0, 1]],
         "jaccard": [[1.0, 0.25, 0.33333], [0.25, 1.0, 0.0], [0.33333, 0.0, 1.0]],
     }
 
@@ -77,10 +79,55 @@ def test_the_overlap_with_pools_and_runs(pool, tmp_path, capsys):
     assert found == {
         "names": ["out", "small", "run"],
         "sizes": [20, 10, 2],
+        "shared": [[20, 10, 0], [10, 10, 0], [0, 0, 2]],
         "jaccard": [[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]],
     }
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "small 0.500 1.000 0.000" in shown
+    assert "out (20) small (10) 10 100.0 % 0.500" in shown
+    assert "small (10) run (2) 0 0.0 % 0.000" in shown
+
+
+@pytest.mark.parametrize("num_compared", [0, 1, 2])
+def test_how_to_compare_is_said_where_little_is(pool, tmp_path, capsys, num_compared):
+    others = [tmp_path / f"other{n}" for n in range(num_compared)]
+    for other in others:
+        select(pool, other, count=10)
+    capsys.readouterr()
+    select(pool, tmp_path / "out", *others)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert ("--compare A or --compare [A,B]" in last) == (num_compared < 2)
+
+
+def test_tokens_and_their_budget_are_in_the_last_line(pool, tmp_path, capsys):
+    counted = pool.read().append_column("response_tokens", pa.array(range(10, 70)))
+    source = write_pool(counted, tmp_path / "counted", {})
+    data = RandomSelection(str(source.folder), num_tokens=300, seed=3)
+    write_subset(data, tmp_path / "out", [], False)
+    chosen = Pool(tmp_path / "out").read(["response_tokens"])["response_tokens"].to_pylist()
+    assert 0 < sum(chosen) <= 300
+    lines = capsys.readouterr().out.splitlines()
+    line = next(line for line in lines if line.startswith(f"{tmp_path / 'out'}: "))
+    assert f"{len(chosen)} traces with {sum(chosen)} of at most 300 tokens; " in line
+
+
+def test_pool_and_audit_appear_at_once(pool, tmp_path, monkeypatch):
+    """A crash while the audit is written leaves nothing, or the pool that was there, with its."""
+
+    def crash(audit, folder):
+        raise OSError("the disk is full")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(subset, "write_report", crash)
+        with pytest.raises(OSError, match="the disk is full"):
+            select(pool, out)
+    assert not out.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["pool"]
+    select(pool, out, count=10)
+    monkeypatch.setattr(subset, "write_report", crash)
+    with pytest.raises(OSError, match="the disk is full"):
+        select(pool, out, overwrite=True)
+    assert len(Pool(out)) == len(read_selected(out)) == 10
 
 
 def test_folders_of_one_name_are_told_apart(pool, tmp_path):

@@ -1,5 +1,6 @@
 """The audit of a selection: every number of it counted by hand on a pool of ten traces."""
 
+import itertools
 import json
 
 import numpy as np
@@ -17,7 +18,11 @@ from nt_lightning.traces.pool import write_pool
 
 ABOUT = {"selection": "RandomSelection", "arguments": {}}
 WANTED = RandomSelection(
-    num_traces=4, num_val=1, seed=7, filters=Filters(max_tokens=900, loops=True)
+    num_traces=4,
+    num_val=1,
+    seed=7,
+    teachers=["x", "y", "z"],
+    filters=Filters(min_tokens=0, max_tokens=900, loops=True),
 ).wanted
 COLUMNS = {
     "teacher": ["x", "x", "y", "x", "y", "x", "x", "x", "y", "z"],
@@ -50,7 +55,7 @@ def save(folder, count, **columns):
 def picked(candidates=CANDIDATES, train=TRAIN, reasons=REASONS, details=None):
     chosen = Chosen(np.array(train), np.array(VALIDATION), reasons, details or {})
     codes = np.zeros(len(candidates), np.int8)
-    return Picked(np.array(candidates), {"over 900 tokens": 1}, chosen, codes)
+    return Picked(np.array(candidates), {"over 900 tokens": 1, "loops": 0}, chosen, codes)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +73,10 @@ def test_what_was_wanted_and_how_many_are_left_at_each_step(audit, pool, tmp_pat
         "selection": "RandomSelection",
         "seed": 7,
         "budget": {"num_traces": 4, "num_tokens": None},
-        "filters": {"max_tokens": 900, "loops": True},
+        "filters": {"min_tokens": 0, "max_tokens": 900, "loops": True},
+        "teachers": ["x", "y", "z"],
         "pool": {"digest": pool.digest, "traces": 10},
-        "dropped": {"over 900 tokens": 1},
+        "dropped": {"over 900 tokens": 1, "loops": 0},
         "left_by_filters": 9,
         "candidates": 8,
         "validation": 1,
@@ -147,6 +153,17 @@ def test_many_different_lengths_have_bins_of_equal_ratios(audit):
     assert found["mean"] == [45.7, 43.3]
     assert found["median"] == [50.0, 30.0]
     assert found["sum"] == [320.0, 130.0]
+
+
+def test_the_bins_are_counted_by_the_edges_that_are_shown(tmp_path):
+    """Lengths 40 to 89: each bin has as many as there are integers from its edge to the next."""
+    pool = save(tmp_path / "pool", 50, response_tokens=list(range(40, 90)))
+    reasons = Reasons(np.zeros(50, np.int64), ["by chance"])
+    few = picked(range(50), [0, 49], reasons)
+    found = write_audit(pool, WANTED, few, ABOUT, tmp_path)["lengths"]["response_tokens"]
+    edges = found["edges"]
+    expected = [sum(a <= n < b for n in range(40, 90)) for a, b in itertools.pairwise(edges)]
+    assert found["before"] == expected
 
 
 def test_lengths_that_no_selected_trace_has_are_left_out(tmp_path):

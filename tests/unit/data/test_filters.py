@@ -69,7 +69,18 @@ def pool(tmp_path_factory):
             },
         ),
         (Filters(languages=("en",)), {"language zh": [8, 9, 10]}),
-        (Filters(languages=("en", "zh")), {}),
+        (Filters(languages=("en", "zh")), {"language other than en, zh": []}),
+        (
+            Filters(finish_reason=("stop", "length"), max_tokens=30_000),
+            {
+                "finish_reason is null": [2],
+                "response_tokens is null": [7],
+            },
+        ),
+        (
+            Filters(min_tokens=0, max_tokens=30_000),
+            {"response_tokens is null": [7], "over 30000 tokens": []},
+        ),
         (
             Filters(think_tags=True),
             {"think tags in the reasoning": [12], "think tags in the answer": [13]},
@@ -89,6 +100,38 @@ def test_together_each_trace_is_counted_once(pool):
     assert found.rows.tolist() == [0, 11]
     assert sum(found.dropped.values()) == 14
     assert found.dropped["not correct"] == 1  # the other one was cut off
+
+
+def test_a_filter_that_drops_none_is_counted_too(pool):
+    rows = pool.read().slice(0, 1)
+    clean = write_pool(rows, pool.folder.parent / "clean", {})
+    found = Filters(("stop",), True, 10, 16_384, ("en",), True, True).apply(clean)
+    assert found.dropped == {
+        "finish_reason other than stop": 0,
+        "not correct": 0,
+        "under 10 tokens": 0,
+        "over 16384 tokens": 0,
+        "language other than en": 0,
+        "think tags": 0,
+        "loops": 0,
+    }
+
+
+def test_a_rule_and_digits_at_the_end_are_no_loops(tmp_path):
+    """Both go on to the end, but hold no word and are a small part of the text."""
+    ends = [
+        "-" * 80,
+        "-" * 200,
+        "|---" * 60 + "|",
+        "0." + "3" * 60,
+        "0." + "3" * 200,
+        "Wait. " * 30,
+    ]
+    rows = [{"id": str(n), **PLAIN, "reasoning": ENGLISH + end} for n, end in enumerate(ends)]
+    pool = write_pool(pa.Table.from_pylist(rows), tmp_path / "pool", {})
+    found = Filters(loops=True).apply(pool)
+    assert found.dropped == {"the reasoning loops": 1}
+    assert found.rows.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_nothing_left_and_columns_that_are_missing(pool, tmp_path):
@@ -121,7 +164,7 @@ def test_languages_of_sentences(tmp_path, text, found):
     rows = {name: [value] for name, value in {"id": "0", **PLAIN, "reasoning": text}.items()}
     pool = write_pool(pa.table(rows), tmp_path / "pool", {})
     if found is None:
-        assert Filters(languages="en").apply(pool).dropped == {}
+        assert Filters(languages="en").apply(pool).dropped == {"language other than en": 0}
     else:
         with pytest.raises(UserError, match=f"language {found}"):
             Filters(languages=("en",)).apply(pool)
