@@ -1,0 +1,90 @@
+"""Ask servers many requests: each once, each reply kept, until all are done or a cap is reached."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Sequence
+
+from nt_lightning.errors import UserError
+from nt_lightning.pool.requests.budget import Caps
+from nt_lightning.pool.requests.jobs import Asked, Job
+from nt_lightning.pool.requests.runner import Runner
+from nt_lightning.pool.requests.store import RequestStore
+
+log = logging.getLogger(__name__)
+
+EXIT_SIGINT, EXIT_SIGTERM = 130, 143
+
+
+def ask(jobs: Sequence[Job], store: RequestStore, purpose: str, caps: Caps) -> Asked:
+    """Send what the store has no reply to.
+
+    Ctrl+C and SIGTERM stop the sending and wait for what is under way; a second one does not
+    wait. Whatever happens, the same call goes on where it was: a request is sent again only if
+    its reply had not reached the disk, which at most ``concurrency`` of each job had not.
+
+    Args:
+        jobs: Requests by server; the servers work at the same time.
+        store: Gets every reply, and every failed attempt.
+        purpose: The command, whose spending counts against the caps.
+        caps: Hard caps.
+
+    Returns:
+        What became of them.
+
+    Raises:
+        UserError: No request will do: the key, the address, the model or the server is wrong, or
+            the store cannot be written.
+        SystemExit: After Ctrl+C (130) or SIGTERM (143).
+    """
+    runner = Runner(jobs, store, purpose, caps)
+    wishes: list[int] = []
+    try:
+        asyncio.run(_run(runner, wishes))
+    except asyncio.CancelledError:  # asked twice to stop
+        pass
+    except BaseExceptionGroup as errors:
+        if (error := _first_of(errors)) is None:
+            raise
+        raise error from None
+    if wishes:
+        log.warning("stopped; the same command goes on where it was")
+        raise SystemExit(EXIT_SIGTERM if wishes[0] == signal.SIGTERM else EXIT_SIGINT)
+    return runner.asked()
+
+
+async def _run(runner: Runner, wishes: list[int]) -> None:
+    """Run, with Ctrl+C and SIGTERM as wishes to stop."""
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+    assert main is not None
+
+    def wish(number: int) -> None:
+        wishes.append(number)
+        if len(wishes) > 1:
+            main.cancel()
+            return
+        log.warning("waiting for %d replies; once more: do not wait", len(runner.under_way))
+        runner.stop()
+
+    caught = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread
+            loop.add_signal_handler(number, wish, number)
+            caught.append(number)
+    try:
+        await runner.run()
+    finally:
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+
+def _first_of(errors: BaseExceptionGroup) -> UserError | None:
+    """The first error for users among several that came at the same time."""
+    for error in errors.exceptions:
+        inner = _first_of(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(inner, UserError):
+            return inner
+    return None

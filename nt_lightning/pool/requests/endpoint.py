@@ -1,0 +1,116 @@
+"""Where requests go: an OpenAI-compatible server and a model of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from nt_lightning.errors import UserError
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server and a model of it.
+
+    Args:
+        model: Name that the server knows.
+        base_url: Address up to ``/v1``: vLLM, SGLang, llama.cpp, ``transformers serve``, a
+            provider.
+        api_key_env: Environment variable that holds the key; the key itself is written nowhere.
+        temperature: Sampling temperature; null leaves it to the server.
+        top_p: Nucleus sampling; null leaves it to the server.
+        max_tokens: Longest reply in tokens, reasoning included.
+        extra_body: Further fields of the request, such as chat_template_kwargs or
+            reasoning_effort; null removes a field.
+        concurrency: Most requests at a time; fewer while the server says 429 or is slow.
+        timeout_s: Longest wait for one reply, in seconds.
+        usd_per_million_input: Price of a million prompt tokens.
+        usd_per_million_output: Price of a million tokens of replies.
+    """
+
+    model: str
+    base_url: str = "http://localhost:8000/v1"
+    api_key_env: str | None = None
+    temperature: float | None = 0.6
+    top_p: float | None = 0.95
+    max_tokens: int = 16384
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    concurrency: int = 64
+    timeout_s: float = 1800.0
+    usd_per_million_input: float = 0.0
+    usd_per_million_output: float = 0.0
+
+    def body(self, messages: Any, **further: Any) -> dict[str, Any]:
+        """The JSON of a request."""
+        whole = {
+            "model": self.model,
+            "messages": messages,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+            **further,
+            **self.extra_body,
+        }
+        return {name: value for name, value in whole.items() if value is not None}
+
+    def check(self, name: str) -> None:
+        """Refuse what cannot work, before anything is sent.
+
+        Args:
+            name: The option, for the message.
+
+        Raises:
+            UserError: A value is out of its range, the address holds a key or no scheme, or the
+                variable of the key is not set.
+        """
+        least = {"concurrency": 1, "max_tokens": 1, "temperature": 0, "usd_per_million_input": 0}
+        least["usd_per_million_output"] = 0
+        for field_name, bound in least.items():
+            value = getattr(self, field_name)
+            if value is not None and value < bound:
+                raise UserError(f"{name}.{field_name} is {value}; allowed: {bound} and more")
+        if self.timeout_s <= 0:
+            raise UserError(f"{name}.timeout_s is {self.timeout_s}; allowed: more than 0")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UserError(f"{name}.top_p is {self.top_p}; allowed: above 0, up to 1")
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(
+                f"{name}.base_url is {self.base_url!r}; needed: http://HOST:PORT/v1 or https://..."
+            )
+        if parts.username or parts.password or parts.query:
+            raise UserError(
+                f"{name}.base_url holds a user, a password or a query; "
+                f"a key belongs into an environment variable: {name}.api_key_env"
+            )
+        self.api_key()
+
+    def api_key(self) -> str | None:
+        """The key, from the environment.
+
+        Raises:
+            UserError: The variable is not set.
+        """
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise UserError(f"api_key_env: the environment variable {self.api_key_env} is not set")
+        return key
+
+    @property
+    def url(self) -> str:
+        """Address of chat completions."""
+        return f"{self.base_url.rstrip('/')}/chat/completions"
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Price of a request in US dollars."""
+        input_usd = prompt_tokens * self.usd_per_million_input
+        return (input_usd + completion_tokens * self.usd_per_million_output) / 1e6
+
+    def about(self) -> dict[str, Any]:
+        """What a lineage says of it: all but its address, its key and its speed."""
+        asked = self.body([])
+        return {name: value for name, value in asked.items() if name != "messages"}

@@ -1,0 +1,68 @@
+"""Asks a server N questions, for tests that kill this process and for timings.
+
+``python -m tests.servers.asking --port P --store FILE --num N [--concurrency C] [--timeout_s S]``
+prints a line of JSON: what became of them, seconds, CPU seconds and peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from nt_lightning.pool.requests.ask import ask
+from nt_lightning.pool.requests.budget import Caps
+from nt_lightning.pool.requests.endpoint import Endpoint
+from nt_lightning.pool.requests.jobs import Job
+from nt_lightning.pool.requests.request import Request, messages_of
+from nt_lightning.pool.requests.store import RequestStore
+
+
+def endpoint(port: int, **options: object) -> Endpoint:
+    """The fault server as an endpoint."""
+    given = {"max_tokens": 64, "concurrency": 32, "timeout_s": 0.5, **options}
+    return Endpoint("tiny", f"http://127.0.0.1:{port}/v1", **given)  # type: ignore[arg-type]
+
+
+def requests(server: Endpoint, num: int, padding: int = 0) -> Iterator[Request]:
+    """``question 0`` and so on."""
+    for number in range(num):
+        text = f"question {number}{' word' * padding}"
+        yield Request.of(server.body(messages_of(None, text)), server.max_tokens)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--num", type=int, required=True)
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--timeout_s", type=float, default=0.5)
+    parser.add_argument("--padding", type=int, default=0, help="words more in each question")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    server = endpoint(options.port, concurrency=options.concurrency, timeout_s=options.timeout_s)
+    began = time.monotonic()
+    with RequestStore(options.store) as store:
+        job = Job("tiny", server, requests(server, options.num, options.padding), options.num)
+        asked = ask([job], store, "test", Caps())
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    wall = time.monotonic() - began
+    print(
+        json.dumps(
+            {
+                **asked._asdict(),
+                "seconds": wall,
+                "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                "peak_mib": usage.ru_maxrss / 1024,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
