@@ -63,14 +63,14 @@ def _dispatch(arguments: list[str], *, given: bool) -> int:
 def _run_light(command: str, arguments: list[str]) -> int:
     from jsonargparse import ArgumentParser, auto_cli
 
-    from nt_lightning.manners import ShortErrors
+    from nt_lightning.manners import PROG, ShortErrors
 
     class Parser(ShortErrors, ArgumentParser):
         pass
 
     module, _, name = LIGHT_COMMANDS[command][0].partition(":")
     target = getattr(importlib.import_module(module), name)
-    prog = f"nt_lightning {command}"
+    prog = f"{PROG} {command}"
     try:
         auto_cli(target, arguments, as_positional=False, parser_class=Parser, prog=prog)
     except SystemExit as stop:

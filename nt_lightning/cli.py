@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -40,14 +41,20 @@ from nt_lightning.trainer import RecipeTrainer
 
 log = logging.getLogger(__name__)
 EXIT_SIGINT, EXIT_SIGTERM = 130, 143
+_CLASSES: dict[str, type] = {
+    "model": LightningModule,
+    "data": LightningDataModule,
+    "selections": LightningDataModule,
+    "callbacks": Callback,
+}
 
 
 class Parser(ShortErrors, LightningArgumentParser):
     """Answers a mistake in a few lines that name the key and the nearest right one."""
 
-    def known_names(self) -> list[str]:
-        """Option names, short class names of models, data and callbacks, and their arguments."""
-        return _known_names(self)
+    def class_names(self, key: str) -> list[str]:
+        """Short names of models, selections or callbacks."""
+        return [cls.__name__ for cls in _subclasses(_CLASSES[key])] if key in _CLASSES else []
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -144,7 +151,6 @@ def cli_arguments() -> dict[str, Any]:
         "seed_everything_default": 42,
         "save_config_callback": SaveRunConfig,
         "save_config_kwargs": {"save_to_log_dir": False},
-        "parser_kwargs": {"prog": "nt_lightning"},
     }
 
 
@@ -185,23 +191,12 @@ def _say_how_to_go_on() -> None:
         print(f"stopped; the same command with --ckpt_path last goes on in {folder}")
 
 
-def _known_names(parser: Any) -> list[str]:
-    """Option names, short class names of models and data, and their arguments."""
-    import inspect
-
-    names = {action.dest.rsplit(".", 1)[-1] for action in parser._actions}
-    for base in (LightningModule, LightningDataModule, Callback):
-        for cls in _subclasses(base):
-            names.add(cls.__name__)
-            if cls.__module__.startswith("nt_lightning"):
-                names.update(inspect.signature(cls).parameters)
-    return sorted(names)
-
-
 def _subclasses(cls: type) -> Iterator[type]:
+    """Classes below one that a recipe can name."""
     sub: type
     for sub in cls.__subclasses__():
-        yield sub
+        if not (sub.__name__.startswith("_") or inspect.isabstract(sub)):
+            yield sub
         yield from _subclasses(sub)
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from nt_lightning.mistakes import Mistake, deeper, unknown_class, unknown_key
+from nt_lightning.places import SPEC, find_bad_yaml, find_key, find_odd_key, find_value
 
 if TYPE_CHECKING:  # a mixin: the class beside it is jsonargparse's or Lightning's
     from jsonargparse import ArgumentParser as _Parser
 else:
     _Parser = object
 
+PROG = "python -m nt_lightning"
 EXIT_USER_ERROR = 2
 MAX_LINES = 5
-MAX_WIDTH = 300
+MAX_WIDTH = 320
+ROOM = 285  # for a mistake and what is allowed, beside the name of the command
 _KEY = re.compile(r'^-? ?Parser key "(?P<key>[^"]+)":? ?(?P<rest>.*)$')
+_NO_VALUE = re.compile(r"^argument (?P<option>--[\w.]+): expected one argument$")
 _NOISE = (
     "Does not validate against any",
     "Subtypes:",
@@ -32,60 +37,91 @@ _NOISE = (
     "Problem with given class_path",
     "Not of type",
 )
-_NAMES = (
-    r"[Kk]ey ['\"]?([\w.]+)['\"]? is not expected",
-    r"does not accept (?:nested key|option) '([\w.]+)'",
-    r"Option '([\w.]+)' is not accepted",
-    r"[Uu]nrecognized arguments: --([\w.]+)",
-    r"import path string: ([\w.]+)",
-    r"invalid choice: '(\w+)'",
-    r"No action for key ['\"]([\w.]+)['\"]",
-    r"Unable to import '?([\w.]+)",
-    r"has no attribute '(\w+)'",
+_PLAINER = tuple(  # what a parser says of types, and what a reader says
+    (re.compile(pattern), plain)
+    for pattern, plain in (
+        (r"Type typing\.Callable.* expects a function or a callable class: ", ""),
+        (r"\. Got value: Namespace\(.*", ""),
+        (
+            r"functools\.partial\(.*\) argument after \*\* must be a mapping, not (\w+)",
+            r"a group of keys, such as filters or mixing, is one value (\1); give it its keys",
+        ),
+        (
+            r"Unable to load config ['\"](.*?)['\"].*",
+            r"Expected keys or a config file. Got value: \1",
+        ),
+        (r"NestedArg\(key='([\w.]+)', val=(.*)\)", r"{\1: \2}"),
+        (r"Expected an? typing\.Literal\[(.*?)\]", r"Expected one of \1"),
+        (r"Expected an? <class '(?:[\w.]+\.)?(\w+)'>", r"Expected \1"),
+    )
 )
 
 
 class ShortErrors(_Parser):
-    """Mixin for a parser: a mistake is answered in a few lines, and options are written out."""
+    """Mixin for a parser: short answers to mistakes, options written out, switches alone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+        super().__init__(*args, **{"allow_abbrev": False, "prog": PROG, **kwargs})
+
+    def parse_args(self, args: Any = None, *rest: Any, **kwargs: Any) -> Any:
+        """Parse; ``--overwrite`` alone says true, ``--data.help`` alone helps with ``--data``."""
+        args = list(sys.argv[1:] if args is None else args)
+        for action in self._actions:
+            if getattr(action, "_typehint", None) is bool and action.nargs is None:
+                action.nargs, action.const = "?", True
+            if action.dest.endswith(".help") and action.nargs == "?":
+                args = self._with_class_to_help(args, action.dest.removesuffix(".help"))
+        return super().parse_args(args, *rest, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message without usage and exit 2."""
         if not self.exit_on_error:  # jsonargparse probes the members of a union this way
             super().error(message, ex)
-        text = short_error(self.prog, str(message), self.known_names(), config_files())
-        self.exit(EXIT_USER_ERROR, text)
+        message = str(message)
+        if match := _NO_VALUE.match(message):
+            message = f"{_bare_option(match['option'], self.args)} has no value; give one"
+        mistake = unknown_key(message, self) or unknown_class(message, self.class_names)
+        self.exit(EXIT_USER_ERROR, short_error(self.prog, message, mistake, config_files()))
 
-    def known_names(self) -> Iterable[str]:
-        """Names that may have been meant: options and commands of this parser and those below."""
-        names = {action.dest.rsplit(".", 1)[-1] for action in self._actions}
-        for action in self._actions:
-            for name, parser in (getattr(action, "_name_parser_map", None) or {}).items():
-                names |= {name, *parser.known_names()}
-        return names
+    def class_names(self, key: str) -> list[str]:
+        """Short names of the classes that the value of a key may have; empty: not known."""
+        return []
+
+    def _with_class_to_help(self, args: list[str], key: str) -> list[str]:
+        """``--data X --data.help`` as ``--data.help X``; jsonargparse would help with no class."""
+        option = f"--{key}.help"
+        if option not in args or not _is_bare(args, args.index(option)):
+            return args
+        pairs = zip(args, [*args[1:], ""], strict=True)
+        given = [value for name, value in pairs if name in (f"--{key}", f"--{key}.class_path")]
+        given += [arg.partition("=")[2] for arg in args if arg.startswith(f"--{key}=")]
+        if not given:
+            names = ", ".join(self.class_names(key))
+            self.error(f"{option} CLASS says more{f'; allowed: {names}' if names else ''}")
+        return [*args[: args.index(option)], option, given[-1]]
 
 
-def short_error(prog: str, message: str, known: Iterable[str], files: Sequence[Path]) -> str:
+def short_error(prog: str, message: str, mistake: Mistake | None, files: Sequence[Path]) -> str:
     """A parser's message in at most five lines.
 
     Args:
         prog: The command, in front of the message.
         message: What jsonargparse said, often dozens of lines.
-        known: Names that may have been meant.
-        files: Config files, searched for the wrong name.
+        mistake: The unknown name that it is about, if it is.
+        files: Config files, searched for the place.
     """
-    path, leaves = _distil(message)
-    wrong = next(_wrong_names(message), None)
-    key = f"{path}: " if path and not leaves[0].startswith(path) else ""
-    lines = [f"{prog.replace(' [options]', '')}: error: {key}{leaves[0]}", *leaves[1:]]
-    tail = []
-    if wrong and (place := _find(wrong, files)):
-        tail.append(f"  in {place}")
-    close = difflib.get_close_matches(wrong, sorted(known), 3, 0.6) if wrong else []
-    if close:
-        tail.append(f"hint: {wrong!r}: did you mean {' or '.join(close)}?")
+    mistake, where = _in_files(mistake, files)
+    if mistake is None:
+        path, leaves = _distil(message)
+        key = f"{path}: " if path and not leaves[0].startswith(path) else ""
+        lines = [f"{key}{leaves[0]}", *leaves[1:]]
+    else:
+        lines = [_said_of(mistake)]
+    tail = [f"  in {where}"] if where else []
+    if mistake is not None and mistake.near:
+        tail.append(f"hint: {mistake.name!r}: did you mean {' or '.join(mistake.near)}?")
+    name = prog.replace(" [options]", "").removeprefix("python -m ")
+    lines[0] = f"{name}: error: {lines[0]}"
     shown = [_cut(line) for line in [*lines[: MAX_LINES - len(tail)], *tail]]
     return "\n".join(shown) + "\n"
 
@@ -104,6 +140,33 @@ def config_files(arguments: Sequence[str] | None = None) -> list[Path]:
     return [Path(name) for name in named if Path(name).is_file()]
 
 
+def _in_files(mistake: Mistake | None, files: Sequence[Path]) -> tuple[Mistake | None, str | None]:
+    """The mistake with the numbers of lists among its keys, and its ``file:line``."""
+    if odd := find_odd_key(files):
+        text = "no such key of a class; its arguments stand under init_args"
+        return Mistake(odd.keys, odd.text, text, SPEC), odd.where
+    if mistake is None:
+        return None, find_bad_yaml(files)
+    if mistake.is_key:
+        place = find_key(mistake.keys, mistake.owner, files)
+    else:
+        place = find_value(mistake.name, files)
+    if place is None:
+        return mistake, None
+    return mistake._replace(keys=place.keys), place.where
+
+
+def _said_of(mistake: Mistake) -> str:
+    """The line that says what is wrong and, where there is room, what is allowed."""
+    key = ".".join(mistake.keys)
+    about = f"{key}: " if key else ""
+    about += mistake.text if mistake.is_key else f"{mistake.text} {mistake.name!r}"
+    names = ", ".join(mistake.allowed)
+    if len(about) + len(names) < ROOM:
+        return f"{about}; allowed: {names or 'none'}" if names or mistake.is_key else about
+    return f"{about}; --help lists the {len(mistake.allowed)} allowed" if mistake.is_key else about
+
+
 def _distil(message: str) -> tuple[str, list[str]]:
     """The dotted path of nested keys and the lines that say something."""
     keys: list[str] = []
@@ -113,7 +176,7 @@ def _distil(message: str) -> tuple[str, list[str]]:
         if match := _KEY.match(line):
             key, line = match["key"], match["rest"].strip()
             if not leaves:
-                keys = [key] if keys and key.startswith(f"{keys[-1]}.") else [*keys, key]
+                keys = deeper(keys, key)
         line = line.removeprefix("- ")
         if line.startswith("Given value: ") and leaves and "Got value" not in leaves[-1]:
             if len(line) < MAX_WIDTH // 3:
@@ -121,24 +184,27 @@ def _distil(message: str) -> tuple[str, list[str]]:
         elif line and not line.startswith(_NOISE):
             leaves.append(line)
     leaves.sort(key=lambda leaf: leaf.startswith("Expected a <class"))  # least telling, last
-    path = ".".join(keys)
-    return path, list(dict.fromkeys(leaves)) or [" ".join(message.split())]
+    leaves = list(dict.fromkeys(map(_plainer, leaves)))
+    return ".".join(keys), leaves or [" ".join(message.split())]
 
 
-def _wrong_names(message: str) -> Iterator[str]:
-    for pattern in _NAMES:
-        for found in re.findall(pattern, message):
-            yield found.rsplit(".", 1)[-1]
+def _plainer(leaf: str) -> str:
+    for pattern, plain in _PLAINER:
+        leaf = pattern.sub(plain, leaf)
+    return leaf
 
 
-def _find(name: str, files: Sequence[Path]) -> str | None:
-    """``file:line`` of the first line that holds a name as a word."""
-    word = re.compile(rf"(?<![\w.]){re.escape(name)}(?!\w)|\.{re.escape(name)}(?!\w)")
-    for file in files:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-            if word.search(line.partition("#")[0]):
-                return f"{file}:{number}"
-    return None
+def _bare_option(option: str, args: Sequence[str]) -> str:
+    """The option without a value; jsonargparse names ``--data`` for ``--data.num_traces``."""
+    for number, arg in enumerate(args):
+        if (arg == option or arg.startswith(f"{option}.")) and _is_bare(args, number):
+            return arg
+    return option
+
+
+def _is_bare(args: Sequence[str], number: int) -> bool:
+    """Whether no value follows an argument."""
+    return all(arg.startswith("--") for arg in args[number + 1 : number + 2])
 
 
 def _cut(line: str) -> str:

@@ -82,22 +82,28 @@ class Budget:
         Raises:
             UserError: They do not fill it, or the first trace exceeds it.
         """
-        rows = selected.rows
-        left = f"{len(rows)} of {len(table)} candidates are left"
+        rows, total = selected.rows, len(table)
+        if not len(rows):
+            raise UserError(
+                f"the selection takes none of {total} candidates{selected.left_out(total)}"
+            )
+        taken = f"all {total}" if len(rows) == total else f"the {len(rows)} of {total}"
+        taken += f" candidates that the selection takes{selected.left_out(total)}"
         if self.num_tokens is None:
             if len(rows) < (self.num_traces or 1):
-                wanted = self.num_traces or "not given"
                 raise UserError(
-                    f"num_traces is {wanted}, but {left}{selected.left_out(len(table))}"
+                    f"num_traces is {self.num_traces}; allowed: at most {len(rows)}, {taken}"
                 )
             return rows[: self.num_traces]
         spent = np.cumsum([0, *table[TOKENS].to_numpy()[rows]])
         if spent[-1] < self.num_tokens:
             raise UserError(
-                f"num_tokens is {self.num_tokens}, but {left}, with {spent[-1]} tokens"
-                f"{selected.left_out(len(table))}"
+                f"num_tokens is {self.num_tokens}; allowed: at most {spent[-1]}, those of {taken}"
             )
         filled = rows[: np.searchsorted(spent, self.num_tokens, side="right") - 1]
         if not len(filled):
-            raise UserError(f"num_tokens is {self.num_tokens}; the first trace has {spent[1]}")
+            raise UserError(
+                f"num_tokens is {self.num_tokens}; allowed: at least {spent[1]}, those of the "
+                "first trace"
+            )
         return filled

@@ -54,11 +54,7 @@ def choose(table: pa.Table, select: Select, budget: Budget, *, num_val: int, see
             gives other rows than it promises.
     """
     total = table.num_rows
-    if (budget.num_traces or 1) + num_val > total:
-        raise UserError(
-            f"num_traces is {budget.num_traces} and num_val {num_val}, but the pool has {total} "
-            "questions to choose from"
-        )
+    _refuse_more_than_there_is(budget.num_traces, num_val, total)
     val, rest = np.zeros(0, dtype=np.int64), np.arange(total)
     if num_val:
         luck = uniform_from_ids(table[QUESTION_KEY], seed, "validation")
@@ -74,6 +70,20 @@ def choose(table: pa.Table, select: Select, budget: Budget, *, num_val: int, see
     codes[rest] = selected.reasons.codes
     reasons = Reasons(codes, [*selected.reasons.names, "kept for validation"])
     return Chosen(np.sort(rest[rows]), val, reasons, selected.details)
+
+
+def _refuse_more_than_there_is(num_traces: int | None, num_val: int, total: int) -> None:
+    """Raise UserError where validation and training want more candidates than there are."""
+    if num_val >= total:
+        raise UserError(
+            f"data.num_val is {num_val}; allowed: at most {total - 1}, all but one of the "
+            f"{total} questions to choose from"
+        )
+    most = total - num_val
+    if num_traces is not None and num_traces > most:
+        why = f"{num_val} of {total} questions are kept for validation"
+        why = why if num_val else "as many questions are there to choose from"
+        raise UserError(f"data.num_traces is {num_traces}; allowed: at most {most} ({why})")
 
 
 def _checked(selected: Selected, select: Select, total: int) -> Selected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,7 +101,8 @@ def embeddings_folder(pool: str | Path, key: str) -> Path:
 
 def embed_command(pool: str | Path, model_name: str) -> str:
     """The command that makes the embeddings."""
-    return f"python -m nt_lightning pool embed --pool {pool} --model_name {model_name}"
+    given = shlex.join(["--pool", str(pool), "--model_name", model_name])
+    return f"python -m nt_lightning pool embed {given}"
 
 
 def find_embeddings(pool: Pool, model_name: str) -> Embeddings:
@@ -130,7 +132,7 @@ def find_embeddings(pool: Pool, model_name: str) -> Embeddings:
     ]
     raise UserError(
         f"{pool.folder} has no embeddings of its questions by {model_name!r}; it has: "
-        f"{', '.join(found) or 'none'}; make them with: {embed_command(pool.folder, model_name)}"
+        f"{', '.join(found) or 'none'}. Make them with\n{embed_command(pool.folder, model_name)}"
     )
 
 

@@ -38,8 +38,23 @@ def refused(capsys, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--trainer.max_step", "3"], ["max_step", "did you mean max_steps"]),
-        (["--data.num_trace", "3"], ["data:", "num_trace", "did you mean num_traces"]),
+        (["--trainer.max_step", "3"], ["trainer.max_step: ", "did you mean max_steps"]),
+        (["--trainr.max_steps", "3"], ["trainr: ", "allowed: ", "did you mean trainer?"]),
+        (["--data.num_trace", "3"], ["data.num_trace: ", "did you mean num_traces"]),
+        (
+            ["--data.filters.correkt", "true"],
+            ["data.filters.correkt: ", "allowed: finish_reason, correct", "did you mean correct?"],
+        ),
+        (["--data.filters", "{loop: true}"], ["data.filters.loop: ", "did you mean loops?"]),
+        (["--data.filters", "true"], ["data.filters: ", "Got value: true"]),
+        (["--data.num_val.x", "3"], ["data.num_val: ", "int"]),
+        (["--data.num_val"], ["--data.num_val has no value"]),
+        (["--model.optimizer.lrr", "3"], ["model.optimizer.lrr: ", "of PaperAdamW; allowed: lr, "]),
+        (["--model.lora.rank", "3"], ["model.lora.rank: ", "of LoRA; allowed: r, "]),
+        (
+            ["--data", "ChainSelection", "--data.selections", "[{class_path: RandmSelection}]"],
+            ["data.selections: ", "allowed: RandomSelection, ", "did you mean RandomSelection"],
+        ),
         (["--data", "RandmSelection"], ["RandmSelection", "did you mean RandomSelection"]),
         (["--model", "MaskdSFT"], ["MaskdSFT", "did you mean MaskedSFT"]),
         (["--data.num_traces", "abc"], ["data.num_traces", "int", "abc"]),
@@ -53,7 +68,10 @@ def refused(capsys, *arguments):
         (["--data.tokens_per_step", "7"], ["data.tokens_per_step is 7", "256"]),
         (["--data.on_long", "split"], ["data.on_long", "'cut'", "split"]),
         (["--data.teachers", "[nobody]"], ["'nobody'", "short, long"]),
-        (["--data.num_traces", "1000"], ["num_traces is 1000", "64"]),
+        (
+            ["--data.num_traces", "62"],
+            ["data.num_traces is 62; allowed: at most 60 (4 of 64 questions are kept for val"],
+        ),
         (["--data.max_tokens", "40"], ["max_tokens is 40", "on_long"]),
         (["--trainer.accumulate_grad_batches", "3"], ["accumulate_grad_batches is 3", "plan"]),
         (["--model.responses.mode", "deep"], ["'deep'", "no_think, adaptive, think"]),
@@ -78,6 +96,15 @@ def test_bad_arguments(capsys, recipe, arguments, parts):
         ("Throughput", "Througput", ["Througput", "edited.yaml", "did you mean Throughput"]),
         ("MaskedSFT", "MaskedSTF", ["MaskedSTF", "edited.yaml:4", "did you mean MaskedSFT"]),
         ("tokens_per_step", "token_per_step", ["token_per_step", "did you mean tokens_per_step"]),
+        ("num_val: 4", "filters: {correkt: true}", ["data.filters.correkt: ", "edited.yaml:8"]),
+        (
+            "every_n_train_steps",
+            "every_n_train_step",
+            ["trainer.callbacks.3.every_n_train_step: ", "edited.yaml:21", "_train_steps?"],
+        ),
+        ("init_args: {every", "init_arg: {every", ["callbacks.3.init_arg: ", "edited.yaml:21"]),
+        ("init_args: {pool", "filter: {pool", ["data.filter: ", "edited.yaml:8"]),
+        ("{every_n_train_steps: 3}", "{every_n_train_steps: [", ["edited.yaml:22"]),
     ],
 )
 def test_bad_recipes_name_file_and_line(capsys, recipe, tmp_path, old, new, parts):
@@ -86,6 +113,40 @@ def test_bad_recipes_name_file_and_line(capsys, recipe, tmp_path, old, new, part
     message = refused(capsys, "--config", edited)
     for part in parts:
         assert part in message
+
+
+PART = """
+data:
+  class_path: ChainSelection
+  init_args:
+    selections:
+      - {{class_path: VerbositySelection, init_args: {{level: high}}}}
+      - {0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("part", "parts"),
+    [
+        (
+            "{class_path: RandomSelection, init_args: {filters: {correkt: true}}}",
+            ["data.selections.1.filters.correkt: ", "allowed: finish_", "did you mean correct?"],
+        ),
+        (
+            "{class_path: RandomSelection, init_args: {level: low}}",
+            ["data.selections.1.level: no such key of RandomSelection; allowed: pool, "],
+        ),
+        ("RandmSelection", ["data.selections.1: no such class", "did you mean RandomSelection"]),
+        ("{class_path: RandomSelection, seed: 3}", ["data.selections.1.seed: ", "init_args"]),
+        ("{clas_path: RandomSelection}", ["selections.1.clas_path: ", "did you mean class_path?"]),
+    ],
+)
+def test_mistakes_in_parts_name_the_part(capsys, recipe, tmp_path, part, parts):
+    chain = tmp_path / "chain.yaml"
+    chain.write_text(PART.format(part))
+    message = refused(capsys, "--config", recipe, "--config", chain)
+    for said in [*parts, "chain.yaml:7"]:
+        assert said in message
 
 
 def test_unknown_command(capsys):
@@ -104,6 +165,18 @@ def test_help_explains_every_argument():
     for name in ("num_traces", "mixing.system2", "tokens_per_step", "on_long", "teachers"):
         (about,) = [part for part in shown.split("  --data.") if part.startswith(f"{name} ")]
         assert len(about.split()) > 6, about
+
+
+def test_help_asks_of_the_class_that_is_given(capsys):
+    asked = nt("select", "--data", "TopicSelection", "--data.help").stdout
+    assert asked == nt("select", "--data.help", "TopicSelection").stdout
+    assert asked.startswith("usage: python -m nt_lightning [--data.pool POOL]")
+    assert "allowed: RandomSelection, " in refused(capsys, "--data.help")
+
+
+def test_usage_is_what_is_typed():
+    assert nt("select", "--help").stdout.startswith("usage: python -m nt_lightning ")
+    assert nt("pool", "show", "--help").stdout.startswith("usage: python -m nt_lightning pool ")
 
 
 def test_the_bare_command_answers_without_torch():
@@ -175,11 +248,25 @@ def test_select_writes_a_pool_and_compares_it(recipe, tmp_path):
     assert audit["overlap"] == {
         "names": ["large", "small"],
         "sizes": [40, 12],
+        "shared": [[40, 12], [12, 12]],
         "jaccard": [[1.0, 0.3], [0.3, 1.0]],
     }
+    nt("select", "--overwrite", "--config", recipe, "--data.num_traces", 12, "--output", small)
     ids = [set(Pool(folder).read(["id"])["id"].to_pylist()) for folder in (small, large)]
     assert [len(one) for one in ids] == [12, 40]
     assert ids[0] < ids[1]
+
+
+def test_a_switch_needs_no_value(recipe, tmp_path):
+    """Every command's ``--overwrite`` is one; a value may follow, at any place."""
+    export = ["pool", "export", "--pool", str(recipe.parent / "pool")]
+    output = ["--output", str(tmp_path / "traces.jsonl")]
+    assert main([*export, *output]) == 0
+    assert main([*export, *output]) == 2
+    assert main([*export, *output, "--overwrite", "false"]) == 2
+    assert main([*export, *output, "--overwrite"]) == 0
+    assert main([*export, "--overwrite", *output]) == 0
+    assert main([*export, "--overwrite", "true", *output]) == 0
 
 
 def test_predict_writes_a_response_to_every_question(recipe, tmp_path):

@@ -63,10 +63,22 @@ def test_none_takes_the_rest():
     assert sorted([*chosen.train, *chosen.val]) == list(range(30))
 
 
-@pytest.mark.parametrize(("wanted", "val"), [(11, 0), (8, 3), (None, 10)])
-def test_too_small_a_pool(wanted, val):
-    with pytest.raises(UserError, match="the pool has 10 questions"):
+@pytest.mark.parametrize(
+    ("wanted", "val", "said"),
+    [
+        (11, 0, "num_traces is 11; allowed: at most 10 (as many questions are there"),
+        (8, 3, "num_traces is 8; allowed: at most 7 (3 of 10 questions are kept for validation)"),
+        (None, 10, "num_val is 10; allowed: at most 9, all but one of the 10 questions"),
+        (3, 12, "num_val is 12; allowed: at most 9"),
+    ],
+)
+def test_too_small_a_pool(wanted, val, said):
+    with pytest.raises(UserError, match=f"^data.{re.escape(said)}"):
         choose(ids(10), by_chance, Budget(wanted), num_val=val, seed=0)
+    most = int(re.search(r"at most (\d+)", said)[1])  # what is said to be allowed is
+    allowed = (most, val) if "num_traces" in said else (None, most)
+    chosen = choose(ids(10), by_chance, Budget(allowed[0]), num_val=allowed[1], seed=0)
+    assert len(chosen.train) + len(chosen.val) == 10
 
 
 def test_a_selection_in_any_order_is_sorted():
@@ -77,7 +89,7 @@ def test_a_selection_in_any_order_is_sorted():
 @pytest.mark.parametrize(
     ("rows", "wrong"),
     [
-        ([1, 2], "num_traces is 3, but 2 of 9 candidates are left"),
+        ([1, 2], "num_traces is 3; allowed: at most 2, the 2 of 9 candidates that the selection"),
         ([[1, 2, 3]], r"Wild\.select gave rows of shape \(1, 3\); allowed: one dimension"),
         (None, r"Wild\.select gave rows of shape \(\); allowed: one dimension"),
         ([1.0, 2.0, 3.0], "Wild.select gave rows of type float64; allowed: integers"),
@@ -98,13 +110,13 @@ def test_a_selection_that_breaks_its_contract_is_named(rows, wrong):
 
 def test_what_is_left_out_is_counted():
     reasons = Reasons(np.array([0, 0, 0, 1, 1, 0, 0, 0, 2]), ["bad", "good", "unknown"])
-    found = "num_traces is 3, but 2 of 9 candidates are left; left out: 6 (bad), 1 (unknown)"
+    found = "that the selection takes; left out: 6 (bad), 1 (unknown)"
     with pytest.raises(UserError, match=re.escape(found)):
         choose(ids(9), lambda c, n, s: Selected([3, 4], reasons), Budget(3), num_val=0, seed=0)
 
 
 def test_a_selection_without_traces_and_one_without_a_result():
-    with pytest.raises(UserError, match="num_traces is not given, but 0 of 9 candidates are left"):
+    with pytest.raises(UserError, match="the selection takes none of 9 candidates"):
         choose(ids(9), lambda c, n, s: Selected(np.zeros(0, int)), Budget(), num_val=0, seed=0)
     with pytest.raises(UserError, match="gave list, not Selected"):
         choose(ids(9), lambda c, n, s: [1, 2], Budget(2), num_val=0, seed=0)
@@ -134,9 +146,9 @@ def test_a_budget_in_tokens_takes_the_first_ones_that_fit():
     assert tokens(165).tolist() == [0, 5]
     assert tokens(314).tolist() == [0, 1, 2, 3, 5]
     assert tokens(315).tolist() == [0, 1, 2, 3, 4, 5]
-    with pytest.raises(UserError, match="num_tokens is 159; the first trace has 160"):
+    with pytest.raises(UserError, match="num_tokens is 159; allowed: at least 160"):
         tokens(159)
-    left = "num_tokens is 316, but 6 of 6 candidates are left, with 315 tokens"
+    left = "num_tokens is 316; allowed: at most 315, those of all 6 candidates"
     with pytest.raises(UserError, match=left):
         tokens(316)
     table = ids(2).append_column("response_tokens", pa.array([5, None]))

@@ -123,9 +123,8 @@ def test_equal_parts_are_told_apart():
 
 
 def test_a_shortage_names_the_step_that_caused_it():
-    with pytest.raises(
-        UserError, match=r"selections.0 \(RandomSelection\): num_traces is 9000, but 6000 of 6000"
-    ):
+    said = r"selections.0 \(RandomSelection\): num_traces is 9000; allowed: at most 6000, all 6000"
+    with pytest.raises(UserError, match=said):
         ChainSelection(
             selections=[RandomSelection(num_traces=9_000), LongSelection()]
         ).select(TABLE, 10, 0)  # fmt: skip

@@ -120,13 +120,13 @@ def test_the_newest_of_a_model(pool):
 
 def test_none_for_the_model_or_the_questions(pool, tmp_path):
     command = f"python -m nt_lightning pool embed --pool {pool.folder} --model_name some/model"
-    with pytest.raises(UserError, match=f"by 'some/model'; it has: none; .* {command}$"):
+    with pytest.raises(UserError, match=f"by 'some/model'; it has: none. .*\n{command}$"):
         find_embeddings(pool, MODEL)
     embed(pool, "1", "another/model")
     other = make_pool(tmp_path / "other", ["a"])
     folder = embed(other, "2")
     shutil.copytree(folder, pool.folder / "columns" / folder.name)
-    there = r"it has: 'another/model', 'some/model' \(of other questions\); make them"
+    there = r"it has: 'another/model', 'some/model' \(of other questions\). Make them"
     with pytest.raises(UserError, match=there):
         find_embeddings(pool, MODEL)
 
