@@ -37,6 +37,10 @@ NOTATIONS = (
 _S1_OPEN, _S1_CLOSE = "think\n", "\nanswer\n"
 
 
+class CutOffError(ValueError):
+    """A response that begins to think and never comes to an answer."""
+
+
 def split_response(response: str) -> tuple[str, str]:
     """Reasoning and answer of a response; without a think block it is all answer.
 
@@ -46,25 +50,33 @@ def split_response(response: str) -> tuple[str, str]:
         Both without their tags and without blanks around them; reasoning may be empty.
 
     Raises:
-        ValueError: The block is opened and never closed, stands twice or behind other text.
+        CutOffError: The block is opened and never closed.
+        ValueError: The block stands twice or behind other text.
     """
     for notation in NOTATIONS:
         if notation.open in response or notation.close in response:
             return _split(response, notation)
     if response.startswith(_S1_OPEN):
-        if response.count(_S1_CLOSE) != 1:
-            raise ValueError(
-                "begins with a line 'think' and has "
-                f"{response.count(_S1_CLOSE)} lines 'answer', needs one (a cut-off response?)"
-            )
+        if (count := response.count(_S1_CLOSE)) != 1:
+            problem = f"begins with a line 'think' and has {count} lines 'answer', needs one"
+            if count == 0:
+                raise CutOffError(f"{problem} (a cut-off response?)")
+            raise ValueError(problem)
         reasoning, _, answer = response.removeprefix(_S1_OPEN).partition(_S1_CLOSE)
         return reasoning.strip(), answer.strip()
     return "", response.strip()
 
 
+def has_think_block(response: str) -> bool:
+    """Whether a response marks its reasoning, even if it is empty (Qwen3 told not to think)."""
+    return response.startswith(_S1_OPEN) or any(
+        notation.open in response or notation.close in response for notation in NOTATIONS
+    )
+
+
 def _split(response: str, notation: Notation) -> tuple[str, str]:
     if notation.close not in response:
-        raise ValueError(f"{notation.open} is never closed (a cut-off response?)")
+        raise CutOffError(f"{notation.open} is never closed (a cut-off response?)")
     if response.count(notation.close) > 1 or response.count(notation.open) > 1:
         raise ValueError("there is more than one think block")
     head, _, answer = response.partition(notation.close)

@@ -2,60 +2,62 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from nt_lightning.errors import UserError
-from nt_lightning.files import sha256_file
+Format = Literal[
+    "natural_reasoning",
+    "openr1_math",
+    "openthoughts_metadata",
+    "s1k",
+    "openthoughts",
+    "mip_overthinking",
+    "limo",
+    "gsm8k",
+    "math",
+    "messages",
+    "conversations",
+    "annotations",
+    "response",
+    "traces",
+    "questions",
+]
 
 
 def import_pool(
     input: str,
     output: str,
     teacher: str | None = None,
+    format: Format | None = None,
+    config_name: str | None = None,
+    split: str | None = None,
     tokenizer: str | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
     overwrite: bool = False,
 ) -> None:
-    """Make a pool from a JSONL file of traces.
+    """Make a pool of traces, or of questions, from files or a data set of the Hub.
 
-    Rows have our columns, or {question, response} with a think block in the response, or chat
-    messages with one question and one answer.
+    Rows of public sets are known by their columns: NaturalReasoning, OpenThoughts-114k,
+    OpenR1-Math-220k, s1K-1.1, LIMO, GSM8K, MATH-500, AIME, MiP-Overthinking. Other rows have our
+    columns, or {question, response} with a think block in the response, or chat messages with one
+    question and one answer; or a question alone, for a pool of questions.
+
+    Replies that were cut off or are empty are left out and listed in OUTPUT.quarantine.jsonl.
 
     Args:
-        input: JSONL file, one trace a line.
+        input: File (.jsonl, .jsonl.gz, .json, .parquet), folder of Parquet or JSONL files, or a
+            data set of the Hub as owner/name.
         output: Folder of the new pool.
         teacher: Who wrote the traces that do not say it.
+        format: What the rows are, where their columns do not tell or tell wrong.
+        config_name: Configuration of a Hub set; of a folder, the folder in it.
+        split: Split of a Hub set or of a folder's files; default train.
         tokenizer: Model whose tokens of reasoning and answer are response_tokens where the rows do
             not say it: smollm2-135m-instruct, a Hub id or a folder.
-        on_bad_row: What a bad row does: refuse the file, or be left out and listed in
-            OUTPUT.quarantine.jsonl.
+        on_bad_row: What a row does that cannot be understood: refuse the input, or be left out and
+            listed in OUTPUT.quarantine.jsonl.
         overwrite: Replace a pool that is already there.
     """
-    from nt_lightning.models import load_tokenizer
-    from nt_lightning.pool.token_counts import fill_response_tokens
-    from nt_lightning.traces.adapters import lines, read_jsonl
-    from nt_lightning.traces.pool import MANIFEST, refuse_foreign, write_pool
+    from nt_lightning.pool.imports import ImportSettings, import_rows
 
-    folder = Path(output)
-    if (folder / MANIFEST).is_file() and not overwrite:
-        raise UserError(f"output: {output} holds a pool; give --overwrite true to replace it")
-    refuse_foreign(folder)
-    counter = load_tokenizer(tokenizer) if tokenizer else None  # before anything takes time
-    quarantine = folder.with_name(f"{folder.name}.quarantine.jsonl")
-    table = read_jsonl(input, teacher=teacher, on_bad_row=on_bad_row, quarantine=quarantine)
-    table, num_filled = fill_response_tokens(table, counter) if counter is not None else (table, 0)
-    lineage = {
-        "command": "pool import",
-        "input": str(Path(input).resolve()),
-        "input_sha256": sha256_file(Path(input)),
-        "teacher": teacher,
-        "on_bad_row": on_bad_row,
-        "rows_in": sum(1 for _ in lines(Path(input))),
-        "rows_out": table.num_rows,
-        "tokenizer": tokenizer,
-        "response_tokens_filled": num_filled,
-    }
-    pool = write_pool(table, folder, lineage)
-    counted = f", response_tokens of {num_filled} counted" if tokenizer else ""
-    print(f"{output}: {len(pool)} traces of {pool.manifest['num_questions']} questions{counted}")
+    settings = ImportSettings(teacher, format, config_name, split, tokenizer, on_bad_row)
+    print(import_rows(input, output, settings, overwrite))

@@ -7,11 +7,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nt_lightning.__main__ import main
 from nt_lightning.files import sha256_file
+from nt_lightning.pool.commands.import_pool import Format
+from nt_lightning.traces.formats import make_formats
 from nt_lightning.traces.pool import Pool
 from tests.tiny import save_tiny_student, tiny_tokenizer
 
@@ -19,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 ROWS = [
     {"question": "Q", "response": "<think>one two</think>A [b]", "domain": "maths", "score": 1.5},
     {"question": "Q", "response": "<think>one</think>A b", "domain": None, "correct": True},
-    {"question": "P", "response": "<think>one"},
+    {"question": "P", "response": 5},
 ]
 
 
@@ -63,8 +68,11 @@ def test_import_writes_a_pool_with_its_lineage(file, tmp_path, capsys):
         "input_sha256": sha256_file(file),
         "teacher": "r1",
         "on_bad_row": "error",
+        "format": "response",
+        "config_digest": written.manifest["lineage"]["config_digest"],
         "rows_in": 2,
         "rows_out": 2,
+        "dropped": {},
         "tokenizer": None,
         "response_tokens_filled": 0,
     }
@@ -104,14 +112,85 @@ def test_packed_rows_are_counted(file, tmp_path):
 
 def test_bad_rows_are_counted_and_listed(bad_file, tmp_path, capsys, caplog):
     arguments = ["import", "--input", bad_file, "--output", tmp_path / "p", "--teacher", "r1"]
-    assert "row 2: column 'response': <think> is never closed" in refused(capsys, *arguments)
-    assert not (tmp_path / "p").exists()
+    problem = "row 2 (counted from 0): column 'response': is 5, not text"
+    assert problem in refused(capsys, *arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
     assert pool(*arguments, "--on_bad_row", "skip") == 0
+    listed = tmp_path / "p.quarantine.jsonl"
+    said = f"{tmp_path / 'p'}: 2 traces of 1 questions; 1 left out (1 malformed), see {listed}\n"
+    assert capsys.readouterr().out == said
     lineage = Pool(tmp_path / "p").manifest["lineage"]
     assert (lineage["rows_in"], lineage["rows_out"]) == (3, 2)
-    listed = (tmp_path / "p.quarantine.jsonl").read_text().splitlines()
-    assert [json.loads(line)["row"] for line in listed] == [2]
-    assert "1 bad rows left out" in caplog.text
+    assert lineage["dropped"] == {"malformed": 1}
+    (row,) = [json.loads(line) for line in listed.read_text().splitlines()]
+    assert (row["file"], row["row"]) == (str(bad_file), 2)
+    assert json.loads(row["text"]) == ROWS[2]
+    assert "1 rows left out" in caplog.text
+
+
+def test_what_was_cut_off_needs_no_leave(file, tmp_path, capsys):
+    with file.open("a") as out:
+        for response in ("<think>one", "No thought, the server is down."):
+            out.write(json.dumps({"question": "P", "response": response}) + "\n")
+        out.write(json.dumps({"question": "P", "response": "<think>a</think>"}) + "\n")
+        row = {"question": "P", "response": "<think>a</think>b", "finish_reason": "length"}
+        out.write(json.dumps(row) + "\n")
+    arguments = ["import", "--input", file, "--output", tmp_path / "p", "--teacher", "r1"]
+    assert pool(*arguments) == 0
+    assert "2 traces of 1 questions; 4 left out (1 thinking is never" in capsys.readouterr().out
+    assert Pool(tmp_path / "p").manifest["lineage"]["dropped"] == {
+        "thinking is never closed": 1,
+        "there is reasoning and no answer": 1,
+        "the reply was cut off at its longest": 1,
+        "no end of thinking, but most replies of its teacher think (cut off, or an error?)": 1,
+    }
+    listed = tmp_path / "p.quarantine.jsonl"
+    rows = [json.loads(line)["row"] for line in listed.read_text().splitlines()]
+    assert rows == [2, 3, 4, 5]
+    file.write_text(json.dumps(ROWS[0]) + "\n")
+    assert pool(*arguments, "--overwrite", "true") == 0
+    assert not listed.exists()  # it was about other rows
+
+
+def test_questions_alone_make_a_pool_of_questions(tmp_path, capsys):
+    file, folder = tmp_path / "in.jsonl", tmp_path / "pool"
+    rows = [{"question": "P", "reference_answer": "4"}, {"question": "Q"}, {"question": "Q"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["import", "--input", file, "--output", folder]
+    message = refused(capsys, *arguments, "--teacher", "r1")
+    assert f"teacher: {file} holds questions without responses" in message
+    assert pool(*arguments) == 0
+    assert capsys.readouterr().out == f"{folder}: 3 questions, 2 different ones\n"
+    written = Pool(folder, "questions")
+    assert written.read(["id", "question", "reference_answer"]).to_pylist()[0] == {
+        "id": "in-0",
+        "question": "P",
+        "reference_answer": "4",
+    }
+
+
+def test_a_folder_is_one_input(tmp_path, capsys):
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    for number in range(2):
+        rows = [{"question": f"Q{number}", "response": "A"}]
+        pq.write_table(
+            pa.Table.from_pylist(rows), tmp_path / "set" / "data" / f"train-{number}.parquet"
+        )
+    folder = tmp_path / "pool"
+    arguments = ["import", "--input", tmp_path / "set", "--output", folder, "--teacher", "t"]
+    assert pool(*arguments) == 0
+    written = Pool(folder)
+    assert written.read(["id"])["id"].to_pylist() == ["set-0", "set-1"]
+    lineage = written.manifest["lineage"]
+    assert list(lineage["input_files"]) == ["data/train-0.parquet", "data/train-1.parquet"]
+    assert len(lineage["input_sha256"]) == 64
+    message = refused(capsys, *arguments, "--overwrite", "true", "--split", "test")
+    assert "split: " in message
+    assert "by their names there are: train" in message
+
+
+def test_the_formats_are_those_that_there_are():
+    assert get_args(Format) == tuple(make_formats())
 
 
 def test_nothing_is_overwritten_unasked(file, tmp_path, capsys):
@@ -174,7 +253,7 @@ def test_show_names_the_most_common_values(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([], ["subcommand", "{import,export,show,embed}"]),
+        ([], ["subcommand", "{import,export,"]),
         (["imprt"], ["'imprt'", "did you mean import"]),
         (["import", "--inptu", "x"], ["--inptu", "did you mean input?"]),
         (["import", "--input", "x"], ["required", "output"]),
@@ -208,5 +287,5 @@ def test_help_is_quick_and_needs_neither_arrow_nor_torch():
         [sys.executable, "-c", code, "import", "--help"], capture_output=True, text=True, cwd=ROOT
     )
     assert done.stdout.splitlines()[-1] == "0 []"
-    assert "JSONL file, one trace a line" in done.stdout
+    assert "File (.jsonl, .jsonl.gz, .json, .parquet)" in done.stdout
     assert time.perf_counter() - began < 2

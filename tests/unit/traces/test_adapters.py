@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nt_lightning.errors import UserError
-from nt_lightning.traces import adapters
+from nt_lightning.traces import importing
 from nt_lightning.traces.adapters import read_jsonl, write_jsonl
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -89,7 +89,7 @@ def test_reasoning_beside_messages(file):
 
 
 def test_shapes_may_be_mixed_and_columns_absent(file, monkeypatch):
-    monkeypatch.setattr(adapters, "ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr(importing, "ROWS_PER_CHUNK", 2)
     rows = [good("a"), {**GOOD, "id": "b", "score": 1}, good("c"), good("d", score=2.5)]
     rows.append({"question": "Q", "response": "R</think>A", "teacher": "t", "topic": "sums"})
     table = read_jsonl(write(file, *rows))
@@ -165,9 +165,12 @@ BAD = [
     ({**GOOD, "response": 5, "answer": None}, "column 'answer': is null"),
     ({"question": "Q", "teacher": "t", "response": 5}, "column 'response': is 5, not text"),
     (
-        {"question": "Q", "teacher": "t", "response": "<think>R"},
-        "column 'response': <think> is never closed",
+        {"question": "Q", "teacher": "t", "response": "Sure! <think>R</think>A"},
+        "column 'response': there is text in front of <think>",
     ),
+    ({}, "its columns (none) fit no format; a question stands in 'question'"),
+    ({"text": "Q"}, "its columns (text) fit no format"),
+    ({"question": "Q", "answer": "A"}, "column 'answer': has no line '#### <gold answer>'"),
     ({"teacher": "t", "messages": "Q"}, "column 'messages': is no list of"),
     (
         {"teacher": "t", "messages": [{"role": "user", "content": "Q"}]},
@@ -205,13 +208,13 @@ def test_a_bad_row_is_named(file, row, problem):
     lines = [good("a", score=1), json.dumps(row) if isinstance(row, dict) else row, good("c")]
     with pytest.raises(UserError) as refused:
         read_jsonl(write(file, *lines))
-    assert str(refused.value).startswith(f"{file}: row 1: ")
+    assert str(refused.value).startswith(f"{file}: row 1 (counted from 0): ")
     assert problem in str(refused.value)
 
 
 @pytest.mark.parametrize("rows_per_chunk", [2, 10_000])
 def test_bad_rows_are_set_aside_and_listed(file, monkeypatch, rows_per_chunk, caplog):
-    monkeypatch.setattr(adapters, "ROWS_PER_CHUNK", rows_per_chunk)
+    monkeypatch.setattr(importing, "ROWS_PER_CHUNK", rows_per_chunk)
     lines = [good("a", score=1)]
     for number, (row, _) in enumerate(BAD):
         lines += [json.dumps(row) if isinstance(row, dict) else row, good(f"good-{number}")]
@@ -222,7 +225,7 @@ def test_bad_rows_are_set_aside_and_listed(file, monkeypatch, rows_per_chunk, ca
     for row, (bad, problem) in zip(listed, BAD, strict=True):
         assert problem in row["reason"]
         assert isinstance(bad, bytes) or row["text"] in (bad, json.dumps(bad))
-    assert f"{len(BAD)} bad rows left out" in caplog.text
+    assert f"{len(BAD)} rows left out" in caplog.text
 
 
 def test_the_quarantine_may_be_elsewhere(file, tmp_path):
@@ -235,9 +238,9 @@ def test_the_quarantine_may_be_elsewhere(file, tmp_path):
 def test_nothing_usable(file, tmp_path):
     with pytest.raises(UserError, match="there is no such file"):
         read_jsonl(file)
-    with pytest.raises(UserError, match=r"no usable trace \(0 bad rows\)"):
+    with pytest.raises(UserError, match=r"no usable row \(0 left out\)"):
         read_jsonl(write(file))
-    with pytest.raises(UserError, match=r"no usable trace \(2 bad rows\)"):
+    with pytest.raises(UserError, match=r"row \(2 left out; the first: .*row 0 \(counted"):
         read_jsonl(write(file, "{", good("a", verbosity=11)), on_bad_row="skip")
     with pytest.raises(UserError, match="on_bad_row is 'drop'; allowed: error, skip"):
         read_jsonl(file, on_bad_row="drop")
@@ -245,7 +248,7 @@ def test_nothing_usable(file, tmp_path):
 
 @pytest.mark.parametrize("second", [[{"k": 1}, {"k": "x"}], [[{"k": "x"}], [{"k": 1}]]])
 def test_objects_that_do_not_go_together(file, monkeypatch, second):
-    monkeypatch.setattr(adapters, "ROWS_PER_CHUNK", 1)
+    monkeypatch.setattr(importing, "ROWS_PER_CHUNK", 1)
     write(file, *(good(f"{n}", extra=value) for n, value in enumerate(second)))
     with pytest.raises(UserError, match="do not go together"):
         read_jsonl(file)
@@ -280,9 +283,9 @@ def test_real_replies(file, teacher):
         {"question": reply["question"], "response": reply[TEACHERS[teacher]]} for reply in replies
     ]
     table = read_jsonl(write(file, *rows), teacher=teacher)
-    assert table.num_rows == 582
+    assert table.num_rows == {"deepseekR1": 581}.get(teacher, 582)  # one is an error message
     thinking = sum(bool(text) for text in table["reasoning"].to_pylist())
-    assert thinking == {"deepseekR1": 581, "Qwen32": 0}.get(teacher, 582)
+    assert thinking == (0 if teacher == "Qwen32" else table.num_rows)
     assert "</think>" not in "".join(table["reasoning"].to_pylist() + table["answer"].to_pylist())
 
 

@@ -130,6 +130,13 @@ def test_labels(read, labels, names):
     assert read(with_labels(*labels))[0]["reasoning_strategies"] == names
 
 
+def test_a_response_that_was_cut_off_is_dropped(read, tmp_path):
+    other = changed(_path="a/b.json", response="<think>Plan.")
+    assert len(read(ROW, other)) == 1
+    (left_out,) = (tmp_path / "in.jsonl.quarantine.jsonl").read_text().splitlines()
+    assert "column 'response': <think> is never closed" in json.loads(left_out)["reason"]
+
+
 def test_labels_out_of_the_vocabulary_are_reported_once(read, caplog):
     read(with_labels("plan:verify"))
     assert not caplog.messages
@@ -170,7 +177,6 @@ def test_a_missing_opening_tag(read):
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        (changed(response="<think>Plan."), "column 'response': <think> is never closed"),
         (
             changed(response="Plan."),
             "column 'response': has no end of thinking, but DeepSeek-R1 thinks",
@@ -189,5 +195,5 @@ def test_a_missing_opening_tag(read):
 def test_a_bad_row_is_named(read, row, problem):
     with pytest.raises(UserError) as refused:
         read(changed(_path="a/b.json"), row)
-    assert "row 1: " in str(refused.value)
+    assert "row 1 (counted from 0): " in str(refused.value)
     assert problem in str(refused.value)

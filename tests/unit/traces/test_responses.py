@@ -2,7 +2,7 @@
 
 import pytest
 
-from nt_lightning.traces.responses import split_response
+from nt_lightning.traces.responses import CutOffError, has_think_block, split_response
 
 
 @pytest.mark.parametrize(
@@ -48,5 +48,22 @@ def test_split(response, parts):
     ],
 )
 def test_refused(response, problem):
-    with pytest.raises(ValueError, match=problem):
+    with pytest.raises(ValueError, match=problem) as refused:
         split_response(response)
+    is_cut_off = "never closed" in problem or problem.startswith("0 lines")
+    assert isinstance(refused.value, CutOffError) == is_cut_off
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ("<think>\n\n</think>\n\nA", True),  # a teacher that was told not to think
+        ("R</think>A", True),
+        ("[THINK]R[/THINK]A", True),
+        ("think\nR\nanswer\nA", True),
+        ("I think\nso", False),
+        ("", False),
+    ],
+)
+def test_has_think_block(response, expected):
+    assert has_think_block(response) is expected

@@ -1,0 +1,126 @@
+"""Pools made from files and public sets: what ``pool import`` does."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from nt_lightning.errors import UserError
+from nt_lightning.files import digest
+from nt_lightning.models import load_tokenizer
+from nt_lightning.pool.derived import refuse_output
+from nt_lightning.pool.token_counts import fill_response_tokens
+from nt_lightning.traces.importing import Rows
+from nt_lightning.traces.pool import Pool, write_pool
+from nt_lightning.traces.quarantine import OnBadRow
+from nt_lightning.traces.sources import open_source
+
+
+class ImportSettings(NamedTuple):
+    """What decides about the rows of an import, beside the input itself; see ``pool import``."""
+
+    teacher: str | None = None
+    format: str | None = None
+    config_name: str | None = None
+    split: str | None = None
+    tokenizer: str | None = None
+    on_bad_row: OnBadRow = "error"
+
+
+def import_rows(input: str, output: str, settings: ImportSettings, overwrite: bool = False) -> str:
+    """Make a pool of traces or questions, and the list of what was left out.
+
+    Args:
+        input: File, folder, or data set of the Hub.
+        output: Folder of the new pool; the list is OUTPUT.quarantine.jsonl.
+        settings: How rows are read.
+        overwrite: Replace a pool that is already there.
+
+    Returns:
+        One line that says what was made and what was left out.
+
+    Raises:
+        UserError: The input is missing or damaged, a row is bad, or the output is taken.
+    """
+    folder = refuse_output(output, overwrite)
+    # before anything takes time
+    tokenizer = load_tokenizer(settings.tokenizer) if settings.tokenizer else None
+    source = open_source(input, settings.config_name, settings.split)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # beside the pool, where there is room for as much again
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as waiting:
+        rows = Rows(
+            source,
+            teacher=settings.teacher,
+            format=settings.format,
+            on_bad_row=settings.on_bad_row,
+            folder=Path(waiting),
+        )
+        _refuse_for_questions(rows, settings)
+        quarantine = folder.with_name(f"{folder.name}.quarantine.jsonl")
+        rows.quarantine.write(quarantine)
+        rows.refuse_empty()
+        assert rows.kind is not None  # there are rows
+        counted = _Counted(rows, tokenizer)
+        pool = write_pool(counted, folder, lambda: _lineage(counted, settings), kind=rows.kind)
+    return f"{output}: {_made(pool, counted)}{_left_out(rows, quarantine)}"
+
+
+class _Counted:
+    """The tables of an import, with response_tokens where there is a tokenizer."""
+
+    def __init__(self, rows: Rows, tokenizer: Any) -> None:
+        self.rows, self.tokenizer, self.num_filled = rows, tokenizer, 0
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for table in self.rows.tables():
+            if self.tokenizer is not None:
+                table, num_filled = fill_response_tokens(table, self.tokenizer)
+                self.num_filled += num_filled
+            yield table
+
+
+def _refuse_for_questions(rows: Rows, settings: ImportSettings) -> None:
+    """Raise UserError where an option is about responses and there are none."""
+    for name in ("teacher", "tokenizer"):
+        if rows.kind == "questions" and getattr(settings, name) is not None:
+            raise UserError(f"{name}: {rows.source.title} holds questions without responses")
+
+
+def _lineage(counted: _Counted, settings: ImportSettings) -> dict[str, Any]:
+    rows = counted.rows
+    return {
+        "command": "pool import",
+        **rows.source.lineage(),
+        "teacher": settings.teacher,
+        "format": ", ".join(rows.formats),
+        "on_bad_row": settings.on_bad_row,
+        "config_digest": digest(settings._asdict()),
+        "rows_in": rows.num_in,
+        "rows_out": len(rows),
+        "dropped": dict(rows.quarantine.counts),
+        "tokenizer": settings.tokenizer,
+        "response_tokens_filled": counted.num_filled,
+    }
+
+
+def _made(pool: Pool, counted: _Counted) -> str:
+    num_questions = pool.manifest["num_questions"]
+    made = f"{len(pool)} {pool.kind}"
+    if pool.kind == "traces":
+        made += f" of {num_questions} questions"
+    elif num_questions != len(pool):
+        made += f", {num_questions} different ones"
+    if counted.tokenizer is not None:
+        made += f", response_tokens of {counted.num_filled} counted"
+    return made
+
+
+def _left_out(rows: Rows, quarantine: Path) -> str:
+    counts = rows.quarantine.counts.most_common()
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
+    return f"; {rows.quarantine.total} left out ({reasons}), see {quarantine}" if reasons else ""
