@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from nt_lightning import __version__
 from nt_lightning.errors import UserError
 
+EXIT_SIGINT = 130
 TRAINER_COMMANDS = {
     "fit": "Train a student on a selection of traces.",
     "validate": "Validation loss of a checkpoint.",
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"nt_lightning {arguments[0]}: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"nt_lightning {arguments[0]}: stopped", file=sys.stderr)
+        return EXIT_SIGINT
 
 
 def _dispatch(arguments: list[str], *, given: bool) -> int:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
-import json
 import logging
-import os
 import re
-import select
-import subprocess
-import sys
 import threading
-import time
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import nt_lightning
+from nt_lightning.evaluation.expendable import Expendable, Message
 
 log = logging.getLogger(__name__)
 
 Verdict = Literal["equal", "different", "timeout", "failed"]
-START_LIMIT_S = 60.0  # importing sympy from a cold disk
 
 
 class UngradedError(Exception):
@@ -33,24 +24,17 @@ class UngradedError(Exception):
 class MathGrader:
     """Equality of LaTeX answers by math-verify, in a process that is killed when it hangs.
 
-    math-verify's own time limits need the main thread and cannot stop a computation in C
-    (Math-Verify issue 65), so the limit is on the clock here and the process is expendable. It is
-    a fresh interpreter, no fork: torch's threads do not survive a fork, and a spawn would import
-    the main module again.
-
     Args:
         limit_s: Seconds for one comparison (our choice: 5, math-verify's default).
     """
 
     def __init__(self, limit_s: float = 5.0) -> None:
-        self.limit_s = limit_s
-        self._worker: subprocess.Popen[bytes] | None = None
-        self._unread = b""
+        self.worker = Expendable("nt_lightning.evaluation.grading_worker", limit_s)
         self._lock = threading.Lock()
 
     def verdict(self, reference: str, answer: str) -> Verdict:
         """Compare an answer with its reference; the order matters to math-verify."""
-        if _plain_latex(reference) == _plain_latex(answer):
+        if plain_latex(reference) == plain_latex(answer):
             return "equal"
         with self._lock:
             reply = self._ask({"reference": reference, "answer": answer})
@@ -63,59 +47,25 @@ class MathGrader:
 
     def close(self) -> None:
         """End the process; the next comparison starts another."""
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker.wait()
-            for pipe in (self._worker.stdin, self._worker.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(BrokenPipeError):  # an unsent request
-                        pipe.close()
-        self._worker, self._unread = None, b""
+        self.worker.kill()
 
-    def _ask(self, request: dict[str, str]) -> dict[str, Any] | None:
+    def _ask(self, request: Message) -> Message | None:
         """The worker's reply; ``None`` after the limit."""
         try:
-            worker = self._started()
-            assert worker.stdin is not None
-            worker.stdin.write(json.dumps(request).encode() + b"\n")
-            worker.stdin.flush()
-            return json.loads(self._read_line(worker, self.limit_s))  # type: ignore[no-any-return]
+            if not self.worker.is_alive:  # or killed from outside since the last comparison
+                self.worker.start()
+                self.worker.wait()
+            self.worker.send(request)
+            return self.worker.wait()
         except TimeoutError:
             self.close()
             return None
         except (OSError, EOFError) as error:  # killed for its memory, or crashed in C
             self.close()
             return {"error": f"the worker ended: {error}"}
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._worker is not None and self._worker.poll() is not None:
-            self.close()  # killed from outside since the last comparison
-        if self._worker is None:
-            command = [sys.executable, "-m", "nt_lightning.evaluation.grading_worker"]
-            self._worker = subprocess.Popen(
-                [*command, str(self.limit_s)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd=Path(nt_lightning.__file__).parents[1],  # -m finds the package from there
-                start_new_session=True,  # Ctrl+C is for the run; closing stdin ends the worker
-            )
-            self._read_line(self._worker, START_LIMIT_S)
-        return self._worker
-
-    def _read_line(self, worker: subprocess.Popen[bytes], limit_s: float) -> bytes:
-        assert worker.stdout is not None
-        deadline, descriptor = time.monotonic() + limit_s, worker.stdout.fileno()
-        while b"\n" not in self._unread:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-                raise TimeoutError
-            chunk = os.read(descriptor, 65_536)
-            if not chunk:
-                raise EOFError(f"exit status {worker.wait()}")
-            self._unread += chunk
-        line, _, self._unread = self._unread.partition(b"\n")
-        return line
+        except BaseException:  # Ctrl+C: the reply to come belongs to no later request
+            self.close()
+            raise
 
 
 @functools.cache
@@ -159,6 +109,8 @@ def parse_number(text: str) -> Fraction | None:
 
     A per cent sign is dropped. ``None`` if the text is no number.
     """
+    if "_" in text:  # Python's 4210_5 is 42105, in a text it is a number to the base 5
+        return None
     plain = re.sub(r"[\s$]|\\?%$|(?<=\d),(?=\d{3})", "", text.strip())
     plain = plain.replace("−", "-").replace("–", "-")
     plain = re.sub(r"\\[dt]?frac\{(-?\d+)\}\{(-?\d+)\}", r"\1/\2", plain)
@@ -173,7 +125,7 @@ def parse_number(text: str) -> Fraction | None:
         return None
 
 
-def _plain_latex(text: str) -> str:
+def plain_latex(text: str) -> str:
     r"""LaTeX without blanks and without the variants that mean the same: ``\dfrac``, ``\left``."""
     plain = re.sub(r"\\left|\\right|\\[!,;: ]|\$", "", text)
     plain = re.sub(r"(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])", "", plain)

@@ -19,6 +19,7 @@ from nt_lightning.evaluation.grading import (
     number_equal,
     parse_number,
 )
+from nt_lightning.evaluation.grading_worker import Comparer
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,20 @@ def test_math_verdicts(grader: MathGrader, reference: str, answer: str, verdict:
     assert grader.verdict(reference, answer) == verdict
 
 
+@pytest.mark.parametrize(
+    ("reference", "answer", "expected"),
+    [
+        ("2k", "2n", (False, True, ({"k"}, {"n"}), (None, None))),
+        ("R", "r", (True, True, ({"r"}, {"r"}), (None, None))),
+        (r"\frac{1}{2}", "0.25", (False, True, (set(), set()), (0.5, 0.25))),
+        (r"\infty", "1+i", (False, True, (set(), {"i"}), (None, None))),
+        ("(((", "1", (False, False, (set(), set()), (None, 1.0))),
+    ],
+)
+def test_comparison(reference: str, answer: str, expected: tuple[object, ...]) -> None:
+    assert tuple(Comparer().compare(reference, answer)) == expected
+
+
 def test_a_hanging_comparison_is_killed_and_the_next_one_works() -> None:
     grader = MathGrader(limit_s=1.0)
     assert grader.verdict("1", "0.5 + 0.5") == "equal"
@@ -70,16 +85,16 @@ def test_works_off_the_main_thread(grader: MathGrader) -> None:
 
 def test_a_dead_worker_is_replaced(grader: MathGrader) -> None:
     assert grader.verdict("1", "3-2") == "equal"
-    assert grader._worker is not None
-    grader._worker.kill()
-    grader._worker.wait()
+    assert grader.worker.process is not None
+    grader.worker.process.kill()
+    grader.worker.process.wait()
     assert grader.verdict("1", "4-3") == "equal"
 
 
 def test_a_worker_that_dies_is_a_failure_and_the_next_comparison_works() -> None:
     grader = MathGrader(limit_s=10.0)
     assert grader.verdict("1", "3-2") == "equal"
-    worker = grader._worker
+    worker = grader.worker.process
     assert worker is not None
     os.kill(worker.pid, signal.SIGSTOP)  # so that it has no reply before it dies
     killer = threading.Timer(0.2, worker.kill)
@@ -114,6 +129,7 @@ def test_no_verdict_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
         (r"45\%", Fraction(45)),
         ("1/0", None),
         ("1e999999999", None),
+        ("4210_5", None),
         ("twelve", None),
         ("", None),
     ],

@@ -1,0 +1,87 @@
+"""The answer that a trace announces, as a whole: all of its boxes, all of its sentence."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from nt_lightning.evaluation.anchors import find_anchors, find_boxes, trim, visible_start
+from nt_lightning.evaluation.extraction import extract
+
+_BLOCK = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_LONGEST_ANSWER = 8  # words that are an answer without saying so (our choice)
+_INLINE_MATH = re.compile(r"\$([^$\n]+)\$|\\\((.+?)\\\)")
+
+
+class Announced(NamedTuple):
+    """What a trace gives as its answer.
+
+    Args:
+        text: The answer.
+        is_sure: It is announced and nothing else is, or it is all of a short trace; else it may
+            be a part of the answer, or none, and cannot be held wrong.
+        is_announced: It stands in a box, in tags or behind "the answer is".
+    """
+
+    text: str
+    is_sure: bool
+    is_announced: bool = True
+
+
+def answer_block(answer: str) -> str | None:
+    """What stands in the last ``<answer>`` tags, as reasoning-gym asks for it."""
+    blocks = _BLOCK.findall(answer)
+    return blocks[-1].strip() if blocks else None
+
+
+def announced(answer: str) -> Announced | None:
+    r"""The answer of a trace, by the rules of ``evaluation.extraction``, but never a part of it.
+
+    Extraction for benchmarks takes the last box and the first formula behind ``the answer is``. Of
+    ``\boxed{1} and \boxed{2}`` that is half of the answer, so all boxes of the last one's line
+    count, and a sentence with more than one number or formula counts as a whole.
+    """
+    if (block := answer_block(answer)) is not None:
+        answer = block
+        if "\\boxed" not in block:
+            return Announced(block, is_sure=True) if block else None
+    found = extract(answer, "boxed")
+    if found.rule == "boxed" and found.span is not None:
+        return _boxes(answer, found.span)
+    if found.span is not None:
+        return Announced(_announcement(answer, found.span), is_sure=True)
+    return _last_line(answer)
+
+
+def _boxes(answer: str, span: tuple[int, int]) -> Announced:
+    """Different boxes in the line of the last one, as a list."""
+    line = answer.rfind("\n", 0, span[0]) + 1
+    boxes = [
+        (begin, answer[begin:end]) for begin, end in find_boxes(answer, visible_start(answer) or 0)
+    ]
+    text = ", ".join(dict.fromkeys(box for begin, box in boxes if begin >= line))
+    return Announced(text, is_sure=len({box for _, box in boxes}) == 1)
+
+
+def _announcement(answer: str, span: tuple[int, int]) -> str:
+    start = visible_start(answer) or 0
+    around = [one for one in find_anchors(answer, start) if one.start <= span[0] <= one.end]
+    if not around:
+        return answer[slice(*span)]
+    whole = answer[around[-1].start : around[-1].end]
+    formulas = _INLINE_MATH.findall(whole)
+    beside = _INLINE_MATH.sub(" ", whole)
+    if len(formulas) == 1 and not re.search(r"\d", beside):
+        return answer[slice(*span)]
+    return whole
+
+
+def _last_line(answer: str) -> Announced | None:
+    start = visible_start(answer)
+    if start is None:
+        return None
+    begin, end = trim(answer, start, len(answer))
+    last = max(begin, answer.rfind("\n", begin, end) + 1)
+    text = answer[slice(*trim(answer, last, end))]
+    is_all = last == begin and len(text.split()) <= _LONGEST_ANSWER
+    return Announced(text, is_sure=is_all, is_announced=False) if text else None

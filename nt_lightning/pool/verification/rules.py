@@ -1,0 +1,182 @@
+r"""Which rule decides for which reference answer, and what each rule says.
+
+In this order (our choice): a reference that is one of the options which the question shows, by its
+letter; a plain number, with or without a unit, by its value; mathematics, by math-verify; a short
+text, by equality after normalisation; a longer text, by nothing. A gold solution counts by what
+stands behind its last ``####``, in its last ``\boxed{}`` or behind ``the answer is``.
+
+A verdict has to be certain, in both directions. What math-verify would take for mathematics though
+it is none is kept from it (``texts.is_mathematical``), and where two answers differ in a way that
+may not matter (a rounding, a unit, the name of a variable) nothing is said. Two texts that differ
+may say the same, so a text is never wrong, but for yes and no.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nt_lightning.evaluation.anchors import find_anchors, trim
+from nt_lightning.evaluation.extraction import extract
+from nt_lightning.evaluation.grading import plain_latex
+from nt_lightning.evaluation.grading_worker import Comparer
+from nt_lightning.pool.verification.announced import Announced, announced
+from nt_lightning.pool.verification.mathematics import judge_based, judge_mathematics
+from nt_lightning.pool.verification.options import letter_of_text, option_letter, options_of
+from nt_lightning.pool.verification.quantities import (
+    Quantity,
+    compare,
+    numbers_in,
+    read_quantity,
+    says_roughly,
+)
+from nt_lightning.pool.verification.texts import (
+    has_number_word,
+    in_text,
+    is_mathematical,
+    is_numeric,
+    same_text,
+    unwrapped,
+    words,
+    yes_or_no,
+)
+from nt_lightning.pool.verification.verdict import (
+    EXACT,
+    LETTER,
+    NUMBER,
+    Verdict,
+    undecided,
+)
+
+LONGEST_TEXT = 8  # words of a reference that a text may equal (our choice)
+_CONCLUSION = re.compile(
+    r"\W*(?:therefore|thus|so|hence|in total|in conclusion|altogether|overall|finally)\b", re.I
+)
+# The name in front of a calculation, as in "x = 2 + 3 = 5" and "f(3) = 9", is no part of it.
+_NAME = re.compile(r"^\W*[A-Za-z](?:_\{?\w+\}?)?(?:\([^()=]*\))?\s*(?:=|$)|\\[A-Za-z]+")
+_VARIABLE = re.compile(r"(?<![A-Za-z'’])[b-zB-HJ-Z](?![A-Za-z])")
+
+
+def judge(question: str, answer: str, reference: str | None, comparer: Comparer) -> Verdict:
+    """Whether a trace's answer is right.
+
+    Args:
+        question: The question, which may show options.
+        answer: The trace's visible text.
+        reference: The gold answer, or the gold solution.
+        comparer: math-verify.
+    """
+    gold = gold_answer(reference or "")
+    if not gold:
+        return undecided("no reference")
+    options = options_of(question)
+    if letter := option_letter(gold, options):
+        return _letter(answer, letter, options, comparer)
+    final = announced(answer)
+    if final is None:
+        return undecided("no answer")
+    if chosen := option_letter(final.text, options):
+        final = final._replace(text=options[chosen])  # the reference is an option's text
+    return _against(gold, final, comparer, question)
+
+
+def gold_answer(reference: str) -> str:
+    """The answer in a gold solution: behind ``####`` as in GSM8K, in its last box, announced."""
+    if "####" in reference:
+        reference = reference.rpartition("####")[2]
+    elif anchors := find_anchors(reference, 0):
+        boxes = [anchor for anchor in anchors if anchor.rule == "boxed"]
+        reference = reference[slice(*(boxes or anchors)[-1][1:])]
+    return reference[slice(*trim(reference, 0, len(reference)))]
+
+
+def _letter(answer: str, letter: str, options: dict[str, str], comparer: Comparer) -> Verdict:
+    """By the letter, or by the text of the option where that is what the trace gives."""
+    found = extract(answer, "letter", options=list(options)).answer
+    final = announced(answer)
+    if found is None and final is not None:
+        found = option_letter(final.text, options) or letter_of_text(final.text, options)
+    if found is not None:
+        return Verdict(found.upper() == letter, LETTER)
+    if final is None or not final.is_sure or not options[letter]:
+        return undecided("no answer")
+    verdict = _against(options[letter], final, comparer, "")
+    if verdict.correct is None and is_numeric(final.text) and not has_number_word(options[letter]):
+        quantity = read_quantity(final.text)  # 3 may be the third option
+        if quantity is None or quantity.value not in range(1, len(options) + 1):
+            return Verdict(False, LETTER)
+    return verdict
+
+
+def _against(gold: str, final: Announced, comparer: Comparer, question: str) -> Verdict:
+    quantity = read_quantity(gold)
+    if quantity is not None:
+        verdict = _number(gold, quantity, final, comparer, question)
+    elif plain_latex(gold) == plain_latex(final.text):
+        verdict = Verdict(True, EXACT)
+    elif based := judge_based(gold, final.text):
+        verdict = based
+    elif is_mathematical(gold):
+        verdict = judge_mathematics(gold, final, comparer)
+    else:
+        verdict = _text(gold, final)
+    unsure = not final.is_sure and verdict.correct is False and not _CONCLUSION.match(final.text)
+    return undecided("no answer") if unsure else verdict
+
+
+def _number(
+    gold: str, reference: Quantity, final: Announced, comparer: Comparer, question: str
+) -> Verdict:
+    """By the value, of a number or of an expression; by words where no number is said."""
+    found = read_quantity(final.text) or read_quantity(_result(final.text))
+    if found is not None:
+        if reference.variable and found.variable not in ("", reference.variable):
+            return undecided("notation")
+        return compare(reference, found)
+    if is_mathematical(final.text):
+        return judge_mathematics(gold, final, comparer, reference)
+    if has_number_word(final.text):
+        return _sentence(reference, final, question)
+    is_claim = final.is_announced and len(final.text.split()) <= LONGEST_TEXT
+    return Verdict(False, NUMBER) if is_claim else undecided("no answer")
+
+
+def _sentence(reference: Quantity, final: Announced, question: str) -> Verdict:
+    """By the number behind ``=``, the one number, or the one that the question does not have.
+
+    A sentence that is not announced has to begin like a conclusion before it is wrong.
+    """
+    values = {one.value: one for one in numbers_in(final.text)}
+    asked = {one.value for one in numbers_in(question)}
+    new = [one for value, one in values.items() if len(values) == 1 or value not in asked]
+    new = numbers_in(_result(final.text))[:1] if "=" in final.text else new
+    if len(new) != 1:
+        return undecided("unparsed" if final.is_sure else "no answer")
+    said = new[0]._replace(unit=reference.unit or "of something", is_rough=says_roughly(final.text))
+    verdict = compare(reference, said)
+    if verdict.correct is not False:
+        return verdict
+    is_told = final.is_sure or _CONCLUSION.match(final.text)
+    return verdict if is_told and reference.value not in values else undecided("no answer")
+
+
+def _result(text: str) -> str:
+    """What stands behind the last ``=`` of a calculation; nothing of an equation with variables."""
+    front, _, result = text.rpartition("=")
+    calculation = _NAME.sub("", re.sub(r"(?<=\s)x(?=\s)", "*", front))  # 8 lessons x 3 times
+    return "" if _VARIABLE.search(calculation) else result
+
+
+def _text(gold: str, final: Announced) -> Verdict:
+    """Equal texts are right; others say nothing, but for yes and no and a number for a name."""
+    same = same_text(gold, final.text)
+    if same is not False:
+        return Verdict(True, EXACT) if same else undecided("notation")
+    if len(gold.split()) > LONGEST_TEXT:
+        return undecided("free text")
+    sides = yes_or_no(gold), yes_or_no(final.text)
+    if None not in sides and len(gold.split()) == 1:
+        return Verdict(sides[0] == sides[1], EXACT)
+    is_name = in_text(gold) == [unwrapped(gold)] and not has_number_word(gold)
+    if is_name and sides[0] is None and final.is_sure and is_numeric(final.text):
+        return Verdict(False, EXACT)
+    return undecided("free text" if final.is_sure or words(final.text) else "no answer")
