@@ -1,6 +1,6 @@
 """Asks a server N questions, for tests that kill this process and for timings.
 
-``python -m tests.servers.asking --port P --store FILE --num N [--concurrency C] [--timeout_s S]``
+``python -m tests.servers.asking --port P --store FILE --num N [--concurrency C] [...]``
 prints a line of JSON: what became of them, seconds, CPU seconds and peak memory.
 """
 
@@ -10,10 +10,12 @@ import argparse
 import json
 import logging
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from nt_lightning.errors import UserError
 from nt_lightning.pool.requests.ask import ask
 from nt_lightning.pool.requests.budget import Caps
 from nt_lightning.pool.requests.endpoint import Endpoint
@@ -43,13 +45,27 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--timeout_s", type=float, default=0.5)
     parser.add_argument("--padding", type=int, default=0, help="words more in each question")
+    parser.add_argument("--api_key_env")
+    parser.add_argument("--most_requests", type=int, help="a hard cap")
+    parser.add_argument("--most_tokens", type=int, help="a hard cap")
+    parser.add_argument("--debug", action="store_true", help="log all there is")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    server = endpoint(options.port, concurrency=options.concurrency, timeout_s=options.timeout_s)
+    level = logging.DEBUG if options.debug else logging.INFO
+    logging.basicConfig(level=level, format="%(message)s")
+    server = endpoint(
+        options.port,
+        concurrency=options.concurrency,
+        timeout_s=options.timeout_s,
+        api_key_env=options.api_key_env,
+    )
+    caps = Caps(max_requests=options.most_requests, max_tokens=options.most_tokens)
     began = time.monotonic()
     with RequestStore(options.store) as store:
         job = Job("tiny", server, requests(server, options.num, options.padding), options.num)
-        asked = ask([job], store, "test", Caps())
+        try:
+            asked = ask([job], store, "test", caps)
+        except UserError as error:  # as the command line does it
+            sys.exit(f"error: {error}")
     usage = resource.getrusage(resource.RUSAGE_SELF)
     wall = time.monotonic() - began
     print(

@@ -8,7 +8,6 @@ import logging
 import signal
 from collections.abc import Sequence
 
-from nt_lightning.errors import UserError
 from nt_lightning.pool.requests.budget import Caps
 from nt_lightning.pool.requests.jobs import Asked, Job
 from nt_lightning.pool.requests.runner import Runner
@@ -44,12 +43,9 @@ def ask(jobs: Sequence[Job], store: RequestStore, purpose: str, caps: Caps) -> A
     wishes: list[int] = []
     try:
         asyncio.run(_run(runner, wishes))
-    except asyncio.CancelledError:  # asked twice to stop
-        pass
-    except BaseExceptionGroup as errors:
-        if (error := _first_of(errors)) is None:
+    except asyncio.CancelledError:
+        if not wishes:
             raise
-        raise error from None
     if wishes:
         log.warning("stopped; the same command goes on where it was")
         raise SystemExit(EXIT_SIGTERM if wishes[0] == signal.SIGTERM else EXIT_SIGINT)
@@ -79,12 +75,3 @@ async def _run(runner: Runner, wishes: list[int]) -> None:
     finally:
         for number in caught:
             loop.remove_signal_handler(number)
-
-
-def _first_of(errors: BaseExceptionGroup) -> UserError | None:
-    """The first error for users among several that came at the same time."""
-    for error in errors.exceptions:
-        inner = _first_of(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(inner, UserError):
-            return inner
-    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,11 +21,6 @@ class Caps:
     max_requests: int | None = None
     max_tokens: int | None = None
     max_usd: float | None = None
-
-    def __str__(self) -> str:
-        """Those that are set."""
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        return ", ".join(f"caps.{name} {value}" for name, value in given.items())
 
     def check(self) -> None:
         """Raise UserError where a cap is negative."""
@@ -55,7 +49,7 @@ class Spent(NamedTuple):
 class Budget:
     """What has been spent and what is set aside for requests that are under way.
 
-    A request is set aside at its worst: all bytes of its prompt as tokens, and its longest reply.
+    A request is set aside at its worst: all bytes of its body as tokens, and its longest reply.
     So no cap is ever passed; near a cap fewer requests go at a time, and the command stops when
     nothing is under way and the next one does not fit.
 
@@ -65,19 +59,25 @@ class Budget:
     """
 
     def __init__(self, caps: Caps, spent: Spent) -> None:
-        self.spent, self.held = spent, Spent()
-        most = (caps.max_requests, caps.max_tokens, caps.max_usd)
-        self.most = tuple(math.inf if value is None else value for value in most)
+        self.caps, self.spent, self.held = caps, spent, Spent()
 
     def hold(self, worst: Spent) -> bool:
         """Set a request aside; false where it does not fit beside what is under way."""
-        total = self.spent.plus(self.held).plus(worst)
-        if any(value > most for value, most in zip(total, self.most, strict=True)):
+        if self.passed(worst):
             return False
         self.held = self.held.plus(worst)
         return True
 
+    def passed(self, worst: Spent) -> str:
+        """The caps that a further request could pass, for a message; empty: none."""
+        total = self.spent.plus(self.held).plus(worst)
+        pairs = zip(vars(self.caps).items(), total, strict=True)
+        given = [(name, most, value) for (name, most), value in pairs if most is not None]
+        return ", ".join(f"caps.{name} {most}" for name, most, value in given if value > most)
+
     def settle(self, worst: Spent, actual: Spent) -> None:
         """Replace what was set aside by what was spent."""
-        self.held = self.held.plus(worst, -1)
         self.spent = self.spent.plus(actual)
+        self.held = self.held.plus(worst, -1)
+        if not self.held.requests:
+            self.held = Spent()  # what rounding has left of the money

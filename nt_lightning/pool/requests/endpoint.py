@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,35 +71,64 @@ class Endpoint:
         least["usd_per_million_output"] = 0
         for field_name, bound in least.items():
             value = getattr(self, field_name)
-            if value is not None and value < bound:
+            if value is not None and not value >= bound:
                 raise UserError(f"{name}.{field_name} is {value}; allowed: {bound} and more")
-        if self.timeout_s <= 0:
+        if not 0 < self.timeout_s < math.inf:
             raise UserError(f"{name}.timeout_s is {self.timeout_s}; allowed: more than 0")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UserError(f"{name}.top_p is {self.top_p}; allowed: above 0, up to 1")
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        self._check_extra_body(name)
+        self._check_base_url(name)
+        self.api_key()
+
+    def _check_extra_body(self, name: str) -> None:
+        for field_name in ("messages", "model", "n", "stream"):
+            if self.extra_body.get(field_name) is not None:
+                raise UserError(
+                    f"{name}.extra_body.{field_name}: not allowed; a request has one whole reply"
+                )
+        body = self.body([])
+        limits = [body[key] for key in ("max_tokens", "max_completion_tokens") if key in body]
+        if not limits or not all(type(limit) is int and limit >= 1 for limit in limits):
             raise UserError(
-                f"{name}.base_url is {self.base_url!r}; needed: http://HOST:PORT/v1 or https://..."
+                f"{name}.extra_body leaves max_tokens and max_completion_tokens as {limits}; "
+                "needed: one of them, 1 and more, since a reply must end"
             )
-        if parts.username or parts.password or parts.query:
+
+    def _check_base_url(self, name: str) -> None:
+        if set("@?#") & set(self.base_url):
             raise UserError(
                 f"{name}.base_url holds a user, a password or a query; "
                 f"a key belongs into an environment variable: {name}.api_key_env"
             )
-        self.api_key()
+        try:
+            parts = urlsplit(self.base_url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port of 99999, an open bracket
+            usable = False
+        if not usable or not self.base_url.isprintable():
+            raise UserError(
+                f"{name}.base_url is {self.base_url!r}; needed: http://HOST:PORT/v1 or https://..."
+            )
 
     def api_key(self) -> str | None:
         """The key, from the environment.
 
         Raises:
-            UserError: The variable is not set.
+            UserError: The variable is not set, or holds what is no key.
         """
         if self.api_key_env is None:
             return None
         key = os.environ.get(self.api_key_env, "").strip()
         if not key:
-            raise UserError(f"api_key_env: the environment variable {self.api_key_env} is not set")
+            is_name = re.fullmatch("[A-Z_][A-Z0-9_]*", self.api_key_env)
+            shown = self.api_key_env if is_name else "(not shown, since it may be the key itself)"
+            raise UserError(f"api_key_env: the environment variable {shown} is not set")
+        if not re.fullmatch("[!-~]+", key):
+            raise UserError(
+                f"api_key_env: the environment variable {self.api_key_env} holds a blank or a "
+                "character out of ASCII; needed: the key alone"
+            )
         return key
 
     @property

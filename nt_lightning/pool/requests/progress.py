@@ -53,6 +53,7 @@ class Progress:
 
     def _show(self, runner: Any, lanes: Sequence[Any]) -> None:
         self._bar.n = sum(runner.counts[name] for name in ENDS)
+        self._bar.initial = runner.counts["found"]  # took no time: the rate is of the others
         self._bar.set_postfix_str(_further(runner, lanes))
 
 

@@ -7,8 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from nt_lightning.pool.requests.said import whole
+
 Message = dict[str, str]
-FRAME_BYTES = 64  # role and separators of a message in a chat template (our choice, generous)
+TEMPLATE_TOKENS = 1024  # what a chat template adds, a system prompt of its own too (our choice)
+MOST_TOKENS = 2**40  # a server that counts more than this does not count
 
 
 class Request(NamedTuple):
@@ -18,9 +21,9 @@ class Request(NamedTuple):
         key: Digest of ``body`` and ``sample``: the same request is never sent again. The server's
             address is no part of it, since the same model often moves (our choice).
         body: JSON that is sent.
-        max_prompt_tokens: Never fewer tokens than the prompt has: its bytes, since a byte-level
-            token is at least one byte.
-        max_completion_tokens: The body's own limit.
+        max_prompt_tokens: Never fewer tokens than the prompt has: the bytes of the body, since a
+            byte-level token is at least one byte, and what a template adds.
+        max_completion_tokens: Longest reply.
     """
 
     key: bytes
@@ -34,13 +37,18 @@ class Request(NamedTuple):
 
         Args:
             body: As the server wants it, with ``messages``.
-            max_tokens: Limit of the reply in tokens.
+            max_tokens: Limit of the reply in tokens; a higher one in the body counts.
             sample: Which of several replies to one body.
+
+        Raises:
+            TypeError, ValueError: The body has no form in JSON.
         """
-        text = json.dumps(body, ensure_ascii=False, sort_keys=True).encode()
-        key = hashlib.blake2b(b"%d\n%b" % (sample, text), digest_size=16).digest()
-        prompt = sum(len(m["content"].encode()) + FRAME_BYTES for m in body["messages"])
-        return cls(key, text, prompt, max_tokens)
+        text = json.dumps(body, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        sent = whole(text).encode()
+        key = hashlib.blake2b(b"%d\n%b" % (sample, sent), digest_size=16).digest()
+        limits = (max_tokens, body.get("max_tokens"), body.get("max_completion_tokens"))
+        longest = max(limit for limit in limits if limit is not None)
+        return cls(key, sent, len(sent) + TEMPLATE_TOKENS, longest)
 
 
 class Reply(NamedTuple):
@@ -51,7 +59,7 @@ class Reply(NamedTuple):
         reasoning: What the server has told apart as reasoning (``reasoning_content`` of DeepSeek,
             SGLang and llama.cpp, ``reasoning`` of vLLM and OpenRouter); empty without.
         finish_reason: ``stop``, ``length`` or another reason.
-        prompt_tokens: By the server's count; ``None`` where it does not say.
+        prompt_tokens: By the server's count; ``None`` where it does not say, or says 0.
         completion_tokens: The same, reasoning included.
     """
 
@@ -73,48 +81,37 @@ def read_reply(body: bytes) -> Reply:
         BrokenReplyError: The body is no JSON or has no such choice.
     """
     try:
-        whole = json.loads(body)
-        choice = whole["choices"][0]
-        message = choice["message"]
-        usage = whole.get("usage") or {}
-        reply = Reply(
-            text=message.get("content") or "",
-            reasoning=message.get("reasoning_content") or message.get("reasoning") or "",
-            finish_reason=choice.get("finish_reason") or "",
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
-        )
+        completion = json.loads(body)
+        choice = completion["choices"][0]
+        message, usage = choice["message"], completion.get("usage")
+        content = message.get("content")
+        told = message.get("reasoning_content") or message.get("reasoning")
+        texts = (_text(content), told or _text(content, "thinking"), choice.get("finish_reason"))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BrokenReplyError(f"{type(error).__name__}: {error}") from None
-    if not all(isinstance(part, str) for part in reply[:3]):
+    text, reasoning, finish_reason = (part or "" for part in texts)
+    if not all(isinstance(part, str) for part in (text, reasoning, finish_reason)):
         raise BrokenReplyError("content, reasoning or finish_reason is no text")
-    if not all(part is None or type(part) is int for part in reply[3:]):
-        raise BrokenReplyError("usage is not in whole tokens")
-    return reply
+    return Reply(
+        text=whole(text),
+        reasoning=whole(reasoning),
+        finish_reason=whole(finish_reason),
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        completion_tokens=_count(usage, "completion_tokens"),
+    )
 
 
-def error_text(body: bytes, secret: str | None, limit: int = 300) -> str:
-    """What a server says about an error, in one line, without the key.
-
-    Args:
-        body: Its reply.
-        secret: The key, which some servers repeat.
-        limit: Longest text.
-    """
-    text = body.decode("utf-8", errors="replace")
-    try:
-        found = json.loads(text)
-        found = found.get("error", found.get("detail", found))
-        text = found.get("message", text) if isinstance(found, dict) else found
-    except (ValueError, AttributeError):
-        pass
-    line = without(" ".join(str(text).split()), secret)
-    return line if len(line) <= limit else f"{line[:limit]} ..."
+def _text(content: Any, kind: str = "text") -> Any:
+    """A content, or its parts of a kind: Mistral sends thinking as a part of its own."""
+    if not isinstance(content, list):
+        return content if kind == "text" else None
+    return "".join(_text(part[kind]) or "" for part in content if part.get("type") == kind)
 
 
-def without(text: str, secret: str | None) -> str:
-    """A text without a secret."""
-    return text.replace(secret, "***") if secret else text
+def _count(usage: Any, name: str) -> int | None:
+    """A number of tokens; a paid reply is not thrown away for an odd one."""
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return count if type(count) is int and 0 < count < MOST_TOKENS else None
 
 
 def messages_of(system: str | None, *turns: str) -> Sequence[Message]:

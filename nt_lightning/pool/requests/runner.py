@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nt_lightning.errors import UserError
-from nt_lightning.pool.requests.attempt import Attempt, attempt
+from nt_lightning.pool.requests.attempt import Attempt, Kind, attempt
 from nt_lightning.pool.requests.budget import Budget, Caps, Spent
-from nt_lightning.pool.requests.endpoint import Endpoint
 from nt_lightning.pool.requests.jobs import Asked, Job, Lane, open_lane
 from nt_lightning.pool.requests.progress import Progress
 from nt_lightning.pool.requests.request import Request
-from nt_lightning.pool.requests.store import Event, RequestStore, State
-
-MAX_ATTEMPTS = 6  # that failed or were lost; then the request is given up
-PATIENCE_S = 900.0  # how long a request is put off by 429 and 503 before it is given up
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
-IN_A_ROW = 20  # so many refused or given up, none replied between: it is no single request's fault
-FEW = 3  # the same while no reply has come at all
+from nt_lightning.pool.requests.store import RequestStore
+from nt_lightning.pool.requests.tries import Tries
+from nt_lightning.pool.requests.writer import Event, State
 
 
 @dataclass
@@ -43,7 +36,7 @@ class Runner:
     caps: Caps
     counts: Counter[str] = field(default_factory=Counter)
     capped: str | None = None
-    error: UserError | None = None
+    error: Exception | None = None
 
     def __post_init__(self) -> None:
         self.caps.check()
@@ -82,76 +75,98 @@ class Runner:
         if self.error is not None:
             raise self.error
 
+    def stop(self) -> None:
+        """Send no more; what is under way goes on to its end."""
+        self.stopping.set()
+        self.freed.set()
+
     async def _work(self, lane: Lane) -> None:
         """One of a lane's workers: a request at a time, to its end."""
-        for request in lane.waiting:
-            if self.stopping.is_set():
-                return
-            if request.key in self.under_way:  # the same question twice
-                self.counts["repeated"] += 1
-            elif self.store.is_final(request.key):
-                self.counts["found"] += 1
-                if self.counts["found"] % 100 == 0:
-                    await asyncio.sleep(0)  # replies that come in meanwhile want to be seen
-            else:
-                self.under_way.add(request.key)
-                try:
-                    await self._see_to(lane, request)
-                finally:
-                    self.under_way.discard(request.key)
+        try:
+            for request in lane.waiting:
+                if self.stopping.is_set():
+                    return
+                if request.key in self.under_way:  # the same question twice
+                    self.counts["repeated"] += 1
+                    continue
+                if self.store.is_final(request.key):
+                    self.counts["found"] += 1
+                    lane.works = True
+                    if self.counts["found"] % 100 == 0:
+                        await asyncio.sleep(0)  # replies that come in meanwhile want to be seen
+                elif state := await self._see_to(lane, request):
+                    self.counts[state] += 1
+                await self._repair(lane, request)
+        except Exception as error:  # of who makes the requests, say: the others are waited for
+            self._fail(error)
 
-    async def _see_to(self, lane: Lane, request: Request) -> None:
+    async def _repair(self, lane: Lane, request: Request) -> None:
+        if lane.job.repair is None or self.stopping.is_set():
+            return
+        again = lane.job.repair(request)
+        if again is None or again.key in self.under_way or self.store.is_final(again.key):
+            return
+        await self._see_to(lane, again)
+
+    async def _see_to(self, lane: Lane, request: Request) -> State | None:
+        """Ask until the request has an end; ``None`` if it has none, since the run stops."""
+        self.under_way.add(request.key)
+        try:
+            return await self._until_end(lane, request)
+        finally:
+            self.under_way.discard(request.key)
+
+    async def _until_end(self, lane: Lane, request: Request) -> State | None:
         endpoint = lane.job.endpoint
         prompt, reply = request.max_prompt_tokens, request.max_completion_tokens
         worst = Spent(1, prompt + reply, endpoint.cost(prompt, reply))
-        failures, until = 0, time.monotonic() + PATIENCE_S
+        tries = Tries()
         while await self._hold(worst):
             async with lane.pace.slot():
-                if self.stopping.is_set():
-                    self._settle(worst, Spent())
-                    return
-                found = await attempt(lane.session, endpoint, request)
-            if found.kind == "replied":
-                lane.pace.replied(found.seconds)
-            elif found.kind in ("throttled", "lost"):
-                lane.pace.troubled()
-            spent = _spent(found, endpoint, worst)
-            failures += found.kind in ("failed", "lost")
-            gave_up = failures >= MAX_ATTEMPTS or time.monotonic() > until
-            await self._record(lane, request, found, spent, gave_up)
-            self._settle(worst, spent)
-            if gave_up or found.kind in ("replied", "refused"):
-                return
-            await self._pause(max(found.wait_s, _backoff(failures)))
-            if self.stopping.is_set():
-                return
+                found = await self._send(lane, request, worst)
+                if found is None:
+                    return None
+                wait_s = tries.count(found)
+                state = _state(found.kind, lane, tries)
+                await self._record(lane, request, found, state, worst)
+                if found.kind == "throttled":  # it keeps its slot, in which others would hear no
+                    await self._pause(wait_s)
+            if state != "fault":
+                return state
+            if found.kind != "throttled":
+                await self._pause(wait_s)
+        return None
+
+    async def _send(self, lane: Lane, request: Request, worst: Spent) -> Attempt | None:
+        """One attempt, which is on the account before it is sent; ``None`` if the run stops."""
+        sent = Event(request.key, self.purpose, "sent", spent=worst)
+        if self.stopping.is_set() or not await self._write(sent):
+            self._settle(worst, Spent())
+            return None
+        found = await attempt(lane.session, lane.job.endpoint, request)
+        if found.kind == "replied":
+            lane.pace.replied(found.seconds)
+        elif found.kind == "throttled" or found.timed_out:
+            lane.pace.troubled()
+        return found
 
     async def _record(
-        self, lane: Lane, request: Request, found: Attempt, spent: Spent, gave_up: bool
+        self, lane: Lane, request: Request, found: Attempt, state: State, worst: Spent
     ) -> None:
-        """Write down what became of an attempt; ends wait for the disk."""
-        lane.last_error = found.error or lane.last_error
+        """Write down what became of an attempt, and wait for the disk."""
+        spent = found.spent(lane.job.endpoint, worst)
+        what = (state, found.status, spent.plus(worst, -1), found.error, found.body)
+        await self._write(Event(request.key, self.purpose, *what))
+        self._settle(worst, spent)
+        lane.count(found, state)
         if found.kind == "hopeless":
-            self._fail(f"{lane.job.name}: {lane.job.endpoint.url}: {found.error}")
-        state: State = "gave_up" if gave_up else "fault"
-        if found.kind == "replied" or found.kind == "refused":
-            state = found.kind
-        await self._write(
-            Event(request.key, self.purpose, state, found.status, spent, found.error, found.body)
-        )
-        if state == "fault":
-            return
-        self.counts[state] += 1
-        lane.replied += state == "replied"
-        lane.in_a_row = 0 if state == "replied" else lane.in_a_row + 1
-        if lane.in_a_row >= (IN_A_ROW if lane.replied else min(FEW, lane.job.total)):
-            self._fail(
-                f"{lane.job.name}: {lane.job.endpoint.url}: {lane.in_a_row} requests in a row "
-                f"had no reply, so the command stops; the last one: {lane.last_error}"
-            )
+            self._fail(UserError(f"{lane.server}: {found.error}"))
+        elif lane.is_hopeless:
+            said = f"{lane.in_a_row} requests in a row had no reply, so the command stops"
+            self._fail(UserError(f"{lane.server}: {said}; the last one: {lane.last_error}"))
 
-    async def _write(self, event: Event) -> None:
-        """Append an event and wait for the disk."""
+    async def _write(self, event: Event) -> bool:
+        """Append an event and wait for the disk; false, and the end of the run, if it cannot be."""
         written = self.loop.create_future()
 
         def done(problem: Exception | None) -> None:
@@ -160,7 +175,8 @@ class Runner:
 
         self.store.append(event, done)
         if problem := await written:
-            self._fail(f"store: {self.store.path} cannot be written: {problem}")
+            self._fail(UserError(f"store: {self.store.path} cannot be written: {problem}"))
+        return problem is None
 
     async def _hold(self, worst: Spent) -> bool:
         """Set a request aside, when there is room for it; false if there never will be."""
@@ -168,7 +184,7 @@ class Runner:
             if self.budget.hold(worst):
                 return True
             if not self.budget.held.requests:
-                self.capped = str(self.caps)
+                self.capped = self.budget.passed(worst)
                 self.stop()
                 return False
             self.freed.clear()
@@ -183,32 +199,19 @@ class Runner:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.stopping.wait(), seconds)
 
-    def _fail(self, message: str) -> None:
+    def _fail(self, error: Exception) -> None:
         """Stop for an error; what is under way may be paid and is waited for."""
-        self.error = self.error or UserError(message)
+        self.error = self.error or error
         self.stop()
 
-    def stop(self) -> None:
-        """Send no more; what is under way goes on to its end."""
-        self.stopping.set()
-        self.freed.set()
 
-
-def _spent(found: Attempt, endpoint: Endpoint, worst: Spent) -> Spent:
-    """What an attempt cost: by the server's count, else at its worst if a reply may be paid."""
-    if found.kind == "lost":
-        return worst
-    if found.reply is None:
-        return Spent(1)
-    prompt, reply = found.reply.prompt_tokens, found.reply.completion_tokens
-    if prompt is None or reply is None:
-        return worst
-    return Spent(1, prompt + reply, endpoint.cost(prompt, reply))
-
-
-def _backoff(failures: int) -> float:
-    """Seconds before the next attempt, anywhere up to a bound that doubles (full jitter)."""
-    return random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**failures))
+def _state(kind: Kind, lane: Lane, tries: Tries) -> State:
+    """What is written of an attempt; a server that has never replied refuses nothing for good."""
+    if kind == "replied":
+        return "replied"
+    if kind == "refused" and lane.works:
+        return "refused"
+    return "gave_up" if kind in ("refused", "barred") or tries.are_enough else "fault"
 
 
 def _resolve(future: asyncio.Future[Exception | None], problem: Exception | None) -> None:

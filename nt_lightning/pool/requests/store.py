@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-import queue
 import sqlite3
-import threading
-import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from nt_lightning.errors import UserError
 from nt_lightning.pool.requests.budget import Spent
+from nt_lightning.pool.requests.writer import Done, Event, State, Writer
 
-State = Literal["replied", "refused", "gave_up", "fault"]
 ENDED, GIVEN_UP = "state IN ('replied', 'refused')", "state = 'gave_up'"
 VERSION = 1
 KEYS_A_QUERY = 500
-EVENTS_A_COMMIT = 1000
 _SCHEMA = f"""
 CREATE TABLE events (
     id INTEGER PRIMARY KEY,
@@ -42,30 +39,6 @@ CREATE TRIGGER no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'appe
 """
 
 
-class Event(NamedTuple):
-    """What became of a request, or of one attempt.
-
-    Args:
-        key: The request's.
-        purpose: The command that asks.
-        state: ``replied``; ``refused``: the server will not do this request (HTTP 4xx);
-            ``gave_up``: no reply after all attempts, a later run tries again; ``fault``: an
-            attempt that failed.
-        status: HTTP status, where there is one.
-        spent: What it cost; an attempt whose reply was lost counts at its worst.
-        error: What went wrong, in a line.
-        body: The reply as it came.
-    """
-
-    key: bytes
-    purpose: str
-    state: State
-    status: int | None = None
-    spent: Spent = Spent()
-    error: str | None = None
-    body: bytes | None = None
-
-
 class Stored(NamedTuple):
     """A request's last state in the store."""
 
@@ -76,7 +49,7 @@ class Stored(NamedTuple):
 
 
 class RequestStore:
-    """Replies by request, kept for good; one process at a time writes.
+    """Replies by request, kept for good; one process at a time uses it.
 
     A file in WAL mode, on a local disk. An event is durable when ``append`` calls back. Nothing is
     ever changed or removed, and a request has at most one reply.
@@ -85,35 +58,36 @@ class RequestStore:
         path: The file; made where there is none.
 
     Raises:
-        UserError: The file is something else, cannot be written, or is in use.
+        UserError: The file is something else, cannot be read or written, or is in use.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(self.path)
-            self._reader = self._connect()
-            _prepare(self._reader, self.path)
-        except (OSError, sqlite3.Error) as error:
-            raise UserError(f"store: {self.path} cannot be used: {error}") from None
-        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write, name="request-store", daemon=True)
-        self._writer.start()
+        with contextlib.ExitStack() as opened:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                opened.callback(os.close, _locked(self.path))
+                self._reader = opened.enter_context(contextlib.closing(_connected(self.path)))
+                _prepare(self._reader, self.path)
+                connection = _connected(self.path)
+            except (OSError, sqlite3.Error) as error:
+                raise UserError(f"store: {self.path} cannot be used: {error}") from None
+            self._writer = Writer(connection)
+            opened.callback(self._writer.close)
+            self._opened = opened.pop_all()
 
-    def append(self, event: Event, done: Callable[[Exception | None], None]) -> None:
+    def append(self, event: Event, done: Done) -> None:
         """Write an event; ``done`` is called from another thread when it is on the disk.
 
         Args:
             event: The event.
             done: Gets ``None``, or why it could not be written.
         """
-        self._queue.put(_Item(event, done))
+        self._writer.append(event, done)
 
     def is_final(self, key: bytes) -> bool:
         """Whether a request needs no more asking."""
-        query = f"SELECT 1 FROM events WHERE key = ? AND {ENDED}"
-        return self._reader.execute(query, (key,)).fetchone() is not None
+        return bool(self._rows(f"SELECT 1 FROM events WHERE key = ? AND {ENDED}", (key,)))
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
         """Last states of requests; one that has never ended is absent."""
@@ -125,23 +99,20 @@ class RequestStore:
                     "SELECT key, state, status, error, body FROM events "
                     f"WHERE key IN ({','.join('?' * len(part))}) AND {states} ORDER BY id"
                 )
-                for key, state, status, error, body in self._reader.execute(query, part):
+                for key, state, status, error, body in self._rows(query, part):
                     raw = zlib.decompress(body) if body is not None else None
                     out[key] = Stored(state, status, error, raw)
         return out
 
     def spent(self, purpose: str) -> Spent:
-        """What all runs of a command have spent from this store."""
+        """What all runs of a command have spent from this store, killed requests at their worst."""
         query = "SELECT SUM(sent), SUM(tokens), SUM(usd) FROM events WHERE purpose = ?"
-        requests, tokens, usd = self._reader.execute(query, (purpose,)).fetchone()
+        requests, tokens, usd = self._rows(query, (purpose,))[0]
         return Spent(requests or 0, tokens or 0, usd or 0.0)
 
     def close(self) -> None:
         """Write what is waiting, and let others have the file."""
-        self._queue.put(None)
-        self._writer.join()
-        self._reader.close()
-        os.close(self._lock)
+        self._opened.close()
 
     def __enter__(self) -> RequestStore:
         return self
@@ -149,60 +120,18 @@ class RequestStore:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=60)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # a power cut loses nothing that was paid
-        return connection
-
-    def _write(self) -> None:
-        connection = self._connect()
-        for items in _batches(self._queue):
-            problem: Exception | None = None
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(_INSERT, [_row(item.event) for item in items])
-                connection.execute("COMMIT")
-            except sqlite3.Error as error:  # a full disk, say
-                problem = error
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            for item in items:
-                item.done(problem)
-        connection.close()
+    def _rows(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            return self._reader.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise UserError(f"store: {self.path} cannot be read: {error}") from None
 
 
-class _Item(NamedTuple):
-    event: Event
-    done: Callable[[Exception | None], None]
-
-
-_INSERT = (
-    "INSERT INTO events (key, purpose, state, at, status, tokens, usd, sent, error, body) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-
-
-def _row(event: Event) -> tuple[Any, ...]:
-    body = zlib.compress(event.body, 1) if event.body is not None else None
-    spent = event.spent
-    return (
-        *(event.key, event.purpose, event.state, time.time(), event.status),
-        *(spent.tokens, spent.usd, spent.requests, event.error, body),
-    )
-
-
-def _batches(items: queue.SimpleQueue[_Item | None]) -> Iterator[list[_Item]]:
-    """What is waiting, in one piece: one flush of the disk serves all."""
-    while (item := items.get()) is not None:
-        batch = [item]
-        while len(batch) < EVENTS_A_COMMIT and not items.empty():
-            item = items.get()
-            if item is None:
-                yield batch
-                return
-            batch.append(item)
-        yield batch
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection that any one thread may use; it changes nothing yet."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
+    connection.execute("PRAGMA synchronous=FULL")  # a power cut loses nothing that was paid
+    return connection
 
 
 def _locked(path: Path) -> int:
@@ -219,12 +148,15 @@ def _locked(path: Path) -> int:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables where there are none; another program's file is left as it is."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     if not version and not tables:
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     elif version != VERSION or ("events",) not in tables:
         raise UserError(f"store: {path} is no request store of version {VERSION}")
+    if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+        raise UserError(f"store: {path} cannot be in WAL mode; give a file on a local disk")
 
 
 def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -1,0 +1,71 @@
+"""What is told of a server's errors, and that the key is never among it."""
+
+import json
+
+import pytest
+
+from nt_lightning.pool.requests.said import bytes_without, error_codes, error_text, without
+
+KEY = 'sk-a/b"c+0123456789'
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"error": {"message": "too  long\\n", "code": 3}}', "too long"),
+        (b'{"object": "error", "message": "too long"}', "too long"),
+        (b'{"error": "too long"}', "too long"),
+        (b'{"detail": "too long"}', "too long"),
+        (b'{"detail": [{"msg": "too long"}]}', "[{'msg': 'too long'}]"),
+        (b'{"error": null, "message": "too long"}', "too long"),
+        (b'{"error": {"message": null}}', "None"),
+        (b"too long", "too long"),
+        (b"[3]", "[3]"),
+        (b"", ""),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b'{"error": {"message": "half \\ud83d"}}', "half \ufffd"),
+        (
+            b"<!DOCTYPE html><html><style>p {color: red}</style><title>502 Bad &amp; worse</title>"
+            b"<script>if (a < b) {}</script><p>nginx</p></html>",
+            "502 Bad & worse nginx",
+        ),
+    ],
+)
+def test_errors_in_a_line(body, text):
+    assert error_text(body, None) == text
+
+
+def test_a_long_error_is_cut():
+    assert error_text(b"x" * 1000, None, 10) == "x" * 10 + " ..."
+
+
+@pytest.mark.parametrize("form", [KEY, json.dumps(KEY)[1:-1], KEY.replace("/", "\\/")])
+def test_the_key_is_hidden_as_it_is_and_as_json_writes_it(form):
+    assert without(f"key {form}, again {form}", KEY) == "key ***, again ***"
+    for is_reply in (True, False):
+        assert bytes_without(f'"{form}"'.encode(), KEY, is_reply=is_reply) == b'"***"'
+
+
+def test_the_key_is_hidden_before_a_text_is_cut():
+    found = error_text(f"wrong key {KEY}".encode(), KEY, len("wrong key ") + 5)
+    assert found == "wrong key ***"
+    assert KEY[:5] not in error_text(json.dumps({"error": {"message": KEY}}).encode(), KEY, 5)
+
+
+def test_a_short_key_is_left_in_data_alone():
+    body = b'{"content": "The set is EMPTY."}'
+    assert bytes_without(body, "EMPTY", is_reply=True) == body
+    assert b"EMPTY" not in bytes_without(body, "EMPTY", is_reply=False)
+    assert bytes_without(body, None, is_reply=False) == body
+
+
+@pytest.mark.parametrize(
+    ("body", "codes"),
+    [
+        (b'{"error": {"code": "insufficient_quota"}}', ("insufficient_quota", None)),
+        (b'{"error": {"code": null, "type": "x"}}', (None, "x")),
+        *((body, ()) for body in (b'{"error": "x"}', b'{"error": null}', b"[]", b"", b"\xff")),
+    ],
+)
+def test_codes_of_errors(body, codes):
+    assert error_codes(body) == codes
