@@ -1,0 +1,39 @@
+"""``pool dedup``."""
+
+from __future__ import annotations
+
+
+def dedup_pool(
+    pool: str,
+    output: str,
+    threshold: float = 0.55,
+    ngram: int = 2,
+    overwrite: bool = False,
+) -> None:
+    """Leave out questions that are nearly the same as an earlier one.
+
+    Candidates come from word-level MinHash; what goes has been compared word by word. Of a
+    cluster of near-duplicates the first question stays, with all its traces, and the others go
+    with all of theirs. OUTPUT/dedup/removed.jsonl has every removed row and the row that stays.
+
+    Args:
+        pool: Folder of the questions or traces.
+        output: Folder of the new pool.
+        threshold: Jaccard similarity of two questions' sets of word runs from which they are
+            near-duplicates, above 0, at most 1.
+        ngram: Words in a run. 1 compares sets of words, which also removes different problems in
+            the same words, a quarter of MATH's training set.
+        overwrite: Replace a pool that is already there.
+    """
+    from nt_lightning.pool.dedup import FOLDER, LISTED, dedup
+    from nt_lightning.pool.derived import refuse_output
+    from nt_lightning.traces.pool import Pool
+
+    source = Pool(pool, "questions")
+    folder = refuse_output(output, overwrite, source)
+    done = dedup(source, folder, threshold, ngram)
+    what = "" if source.kind == "questions" else f" {len(done.pool)} of {len(source)} traces,"
+    print(
+        f"{output}:{what} {done.questions_in - done.questions_removed} of {done.questions_in} "
+        f"questions kept; near-duplicates are listed in {FOLDER}/{LISTED}"
+    )

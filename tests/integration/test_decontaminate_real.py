@@ -1,0 +1,218 @@
+"""Decontamination and dedup on real benchmarks and training sets, beside the checkout."""
+
+import csv
+import io
+import json
+import random
+import re
+import string
+import zipfile
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from nt_lightning.pool.benchmark_questions import BenchmarkQuestions, load_questions
+from nt_lightning.pool.decontaminate import Contamination
+from nt_lightning.pool.overlap.near_duplicates import (
+    Sketches,
+    choose_bands,
+    jaccard,
+    sets_of_runs,
+)
+from nt_lightning.pool.overlap.words import split_words
+from tests.integration.real_data import real_file
+
+CLEAN = "A farmer has some hens. How many?"
+SIGNS = "+-*/=<>^"  # of arithmetic: not punctuation, without them it is another question
+PUNCTUATION = "".join(sign for sign in string.punctuation if sign not in SIGNS)
+EDITS = {
+    "verbatim": lambda text, rng: text,
+    "upper": lambda text, rng: text.upper(),
+    "lower": lambda text, rng: text.lower(),
+    "blanks": lambda text, rng: re.sub(r"\s+", lambda _: rng.choice(["  ", "\n", " \t"]), text),
+    "stripped": lambda text, rng: "".join(one for one in text if one not in PUNCTUATION),
+    "blanked": lambda text, rng: "".join(" " if one in PUNCTUATION else one for one in text),
+    "swapped": lambda text, rng: re.sub(r"[.,;:!?]", lambda _: rng.choice(".,;:!?"), text),
+    "added": lambda text, rng: re.sub(" ", lambda _: rng.choice([" ", " ", ", ", " -- "]), text),
+    "quotes": lambda text, rng: text.replace("'", "’").replace('"', "“"),
+}
+QUESTIONS = (
+    "{}",
+    "Answer the following question carefully. {} Explain every step that you take.",
+    "I found this in an old book, can you help me: {}",
+    "Task 3\n\n{}\n\nShow your work.",
+)
+RESPONSES = (
+    "Okay, so I remember a problem like this one. {} There the trick was to look at it twice.",
+    "Hmm.\n\n{}\n\nThis one is similar.",
+    'It says "{}" and I should answer that first.',
+)
+
+
+def gsm8k(split):
+    lines = real_file("gsm8k", f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["question"] for line in lines]
+
+
+def math_train():
+    rows = json.loads(real_file("questions", "deepscaler_math_train.json").read_text("utf-8"))
+    return [row["problem"] for row in rows]
+
+
+def mmlu():
+    packed = zipfile.ZipFile(real_file("benchmarks", "mmlu.zip"))
+    rows = [
+        row
+        for name in sorted(packed.namelist())
+        if re.fullmatch(r".*/test/.*\.csv", name)
+        for row in csv.reader(io.StringIO(packed.read(name).decode("utf-8")))
+    ]
+    return of_texts("mmlu", [row[0] for row in rows], ["\n".join(row[:5]) for row in rows])
+
+
+def mmlu_pro():
+    name = "model_outputs_Meta-Llama-3_1-8B-Instruct_5shots"
+    packed = zipfile.ZipFile(real_file("mmlu_pro", f"{name}.zip"))
+    rows = json.loads(packed.read(f"{name}.json"))
+    texts = [row["question"] for row in rows]
+    return of_texts("mmlu_pro", texts, ["\n".join([r["question"], *r["options"]]) for r in rows])
+
+
+def of_texts(name, texts, with_options=None):
+    ids = [str(number) for number in range(len(texts))]
+    return BenchmarkQuestions(name, ids, texts, with_options or texts, {})
+
+
+@pytest.fixture(scope="module")
+def gsm8k_test():
+    (found,) = load_questions([], [str(real_file("gsm8k", "test.jsonl"))])
+    return found
+
+
+@pytest.fixture(scope="module")
+def math_500():
+    (found,) = load_questions([], [str(real_file("benchmarks", "math500_test.jsonl"))])
+    return found
+
+
+def quoting(benchmarks, **columns):
+    """Quotes of the rows that are removed, by the row's number."""
+    found = Contamination(benchmarks, 0.5)
+    count = len(next(iter(columns.values())))
+    table = {"question": [CLEAN] * count, **columns}
+    table = {name: [*texts, CLEAN] for name, texts in table.items()}  # a row that stays
+    table["id"] = [str(number) for number in range(count + 1)]
+    list(found.clean(iter([pa.table(table)])))
+    rows = [json.loads(line) for line in found.lines]
+    return {int(row["id"]): row["quotes"] for row in rows}
+
+
+@pytest.mark.parametrize(("name", "count", "short"), [("gsm8k", 582, 0), ("math", 100, 11)])
+def test_all_questions_of_mip_overthinking_are_found(name, count, short, gsm8k_test, math_500):
+    rows = json.loads(real_file("mip_overthinking", "data", f"{name}.json").read_text("utf-8"))
+    texts = [row["question"] for row in rows]
+    assert (split_words(texts).counts < 13).sum() == short  # no run of 13 words finds these
+    assert len(quoting([gsm8k_test, math_500], question=texts)) == len(texts) == count
+
+
+def test_no_planted_leak_is_missed(gsm8k_test, math_500):
+    """500 leaks of four benchmarks, 200 of them of 3 to 12 words, edited and hidden in texts."""
+    benchmarks = [gsm8k_test, math_500, mmlu(), mmlu_pro()]
+    generic = set(Contamination(benchmarks, 0.5).not_searched)
+    lengths = [split_words(one.questions).counts for one in benchmarks]
+    all_of = [[(b, n) for n in np.flatnonzero(counts >= 3)] for b, counts in enumerate(lengths)]
+    short = [(b, n) for own in all_of for b, n in own if lengths[b][n] < 13]
+    rng = random.Random(0)
+    rows, planted, words = [], [], []
+    for number in range(500):
+        b, n = rng.choice(short) if number < 200 else rng.choice(all_of[number % 4])
+        one = benchmarks[b]
+        asked = one.with_options[n] if (b, n) in generic else one.questions[n]
+        asked = rng.choice(list(EDITS.values()))(asked, rng)
+        column = rng.choice(["question", "reasoning", "answer"])
+        around = rng.choice(QUESTIONS if column == "question" else RESPONSES)
+        clean = {"question": CLEAN, "reasoning": "I think.", "answer": "7"}
+        rows.append({**clean, column: around.format(asked)})
+        planted.append((one.name, one.ids[n]))
+        words.append(lengths[b][n])
+    assert Counter(min(count, 13) for count in words)[13] < 300
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    found = quoting(benchmarks, **columns)
+    named = {row: {(q["benchmark"], q["problem"]) for q in quotes} for row, quotes in found.items()}
+    missed = [row for row, leak in enumerate(planted) if leak not in named.get(row, ())]
+    assert [rows[row] for row in missed] == []
+    for row, quotes in found.items():
+        for quote in quotes:
+            text = rows[row][quote["column"]]
+            assert text[quote["start"] : quote["end"]] == quote["span"]
+
+
+@pytest.mark.parametrize(
+    ("train", "number"),
+    [(lambda: gsm8k("train"), 2), (math_train, 54)],
+    ids=["gsm8k", "math"],
+)
+def test_training_sets_quote_little_of_their_tests(train, number, gsm8k_test, math_500):
+    """Looked at one by one: templates with other numbers, no problem is the same."""
+    texts = train()
+    found = quoting([gsm8k_test if len(texts) == 7473 else math_500], question=texts)
+    assert len(found) == number
+    assert len(found) < 0.01 * len(texts)
+    assert {quote["rule"] for quotes in found.values() for quote in quotes} == {"overlap"}
+
+
+def test_math_train_has_problems_of_mmlu():
+    """A true leak: college and high-school mathematics of MMLU come from MATH."""
+    found = quoting([mmlu()], question=math_train())
+    assert sum(any(quote["rule"] == "whole" for quote in quotes) for quotes in found.values()) == 75
+
+
+def test_clean_reasoning_is_not_taken_for_a_leak(math_500):
+    """R1's and QwQ's traces on GSM8K quote none of 26,574 other questions, short ones included."""
+    folder = real_file("mip_overthinking", "data", "gsm8k.json").parents[1] / "response/gsm8k"
+    texts = []
+    for name, key in (("deepseekR1", "deepseek-reasoner (question)"), ("QwQ", "model_answer")):
+        file = folder / "normal" / name / "response.json"
+        texts += [row[key] for row in json.loads(file.read_text("utf-8"))]
+    assert len(texts) == 1164
+    assert quoting([math_500, mmlu(), mmlu_pro()], reasoning=texts) == {}
+
+
+def test_near_duplicates_of_real_questions_are_those_of_all_pairs():
+    """Every pair of 7,474 questions compared exactly, against MinHash."""
+    texts = list(dict.fromkeys(math_train()))
+    sketches = Sketches(2, choose_bands(0.55))
+    sketches.add(texts)
+    pairs = sketches.similar_pairs(0.55)
+    sets = sets_of_runs(texts, 2)
+    assert all(jaccard(sets[one], sets[other]) >= 0.55 for one, other in pairs)
+    wanted = all_similar_pairs(sets, 0.55)
+    assert len(wanted) > 500
+    assert _num_clusters(pairs, len(texts)) <= _num_clusters(wanted, len(texts)) + 2
+
+
+def all_similar_pairs(sets, threshold):
+    """Pairs of sets by an exact count over all of them."""
+    from scipy.sparse import csr_array
+
+    numbers: dict = {}
+    columns = [numbers.setdefault(run, len(numbers)) for own in sets for run in own]
+    sizes = np.array([len(own) for own in sets])
+    pointers = np.append(0, np.cumsum(sizes))
+    shape = (len(sets), len(numbers))
+    matrix = csr_array((np.ones(len(columns), np.int32), columns, pointers), shape=shape)
+    common = (matrix @ matrix.T).tocoo()
+    one, other = common.coords
+    alike = common.data / (sizes[one] + sizes[other] - common.data) >= threshold
+    keep = alike & (one < other)
+    return np.stack([one[keep], other[keep]], axis=1)
+
+
+def _num_clusters(pairs, count):
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(count, count))
+    return connected_components(graph, directed=False)[0]
