@@ -164,7 +164,11 @@ def _said_of(mistake: Mistake) -> str:
     names = ", ".join(mistake.allowed)
     if len(about) + len(names) < ROOM:
         return f"{about}; allowed: {names or 'none'}" if names or mistake.is_key else about
-    return f"{about}; --help lists the {len(mistake.allowed)} allowed" if mistake.is_key else about
+    if mistake.is_key:
+        return f"{about}; --help lists the {len(mistake.allowed)} allowed"
+    shown = names[: ROOM - len(about)].rpartition(", ")[0]
+    rest = len(mistake.allowed) - shown.count(", ") - 1
+    return f"{about}; allowed: {shown} and {rest} more" if shown else about
 
 
 def _distil(message: str) -> tuple[str, list[str]]:

@@ -15,6 +15,8 @@ from nt_lightning.traces.pool import MANIFEST, Kind, Pool, refuse_foreign, write
 def refuse_output(output: str | Path, overwrite: bool, source: Pool | None = None) -> Path:
     """The folder of a new pool, or an error before anything takes time.
 
+    A pool that its command could not finish, for a cap or a server, is replaced unasked.
+
     Raises:
         UserError: The folder is the source, holds something else, or a pool that may not be
             replaced.
@@ -22,9 +24,9 @@ def refuse_output(output: str | Path, overwrite: bool, source: Pool | None = Non
     folder = Path(output)
     if source is not None and folder.resolve() == source.folder.resolve():
         raise UserError(f"output: {output} is the pool that is read; give another folder")
-    if (folder / MANIFEST).is_file() and not overwrite:
-        raise UserError(f"output: {output} holds a pool; give --overwrite true to replace it")
     refuse_foreign(folder)
+    if (folder / MANIFEST).is_file() and not overwrite and not _is_unfinished(folder):
+        raise UserError(f"output: {output} holds a pool; give --overwrite true to replace it")
     return folder
 
 
@@ -64,3 +66,7 @@ def write_derived(
         kind=kind,
         extras=extras,
     )
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return bool(Pool(folder, "questions").manifest["lineage"].get("unfinished"))

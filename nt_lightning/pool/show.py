@@ -1,4 +1,4 @@
-"""A pool in four tables: manifest, columns, counts, lengths."""
+"""A pool in five tables: manifest, lineage, columns, counts, lengths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 from rich.table import Table
 
-from nt_lightning.traces.pool import Pool
+from nt_lightning.traces.pool import QUESTION_KEY, Pool
 from nt_lightning.traces.record import COLUMNS
 
 COUNTED = (
@@ -19,7 +19,9 @@ COUNTED = (
     "domain",
     "source",
     "models_agree",
+    "agreed_by",
     "correct",
+    "verified_by",
     "finish_reason",
     "verbosity",
 )
@@ -30,6 +32,7 @@ QUANTILES = (0.0, 0.1, 0.5, 0.9, 0.99, 1.0)
 def tables(pool: Pool) -> Iterator[Table]:
     """What ``pool show`` prints; reads one shard at a time."""
     yield _manifest(pool)
+    yield _lineage(pool)
     yield _columns(pool)
     yield _counts(pool)
     yield _lengths(pool)
@@ -38,16 +41,31 @@ def tables(pool: Pool) -> Iterator[Table]:
 def _manifest(pool: Pool) -> Table:
     values: dict[str, Any] = {
         "folder": pool.folder,
-        "traces": len(pool),
-        "questions": pool.manifest["num_questions"],
+        pool.kind: len(pool),
+        "different questions": pool.manifest["num_questions"],
         "shards": len(pool.manifest["shards"]),
         "digest": pool.digest[:16],
         "made with": f"nt_lightning {pool.manifest['nt_lightning']}",
     }
-    values |= {f"lineage: {key}": value for key, value in pool.manifest["lineage"].items()}
     table = _table("pool", "", "")
     for name, value in values.items():
         table.add_row(name, str(value))
+    return table
+
+
+def _lineage(pool: Pool) -> Table:
+    """What made the pool, and what made the pool that it was made of, back to the first."""
+    table = _table("lineage", "", "")
+    lineage: dict[str, Any] | None = pool.manifest["lineage"]
+    while lineage:
+        for name, value in lineage.items():
+            if name != "from":
+                table.add_row(name, str(value))
+        source = lineage.get("from") or {}
+        if source:
+            table.add_row("from", f"{source['num_rows']} rows of {source['pool']}")
+        lineage = source.get("lineage")
+        table.add_row("", "")
     return table
 
 
@@ -62,6 +80,7 @@ def _columns(pool: Pool) -> Table:
     table = _table("columns", "column", "type", "filled", "about")
     for name in pool.column_names:
         about = COLUMNS[name].about if name in COLUMNS else "not of the record; kept as it is"
+        about = "digest of the question" if name == QUESTION_KEY else about
         table.add_row(name, types[name], _percent(len(pool) - nulls[name], len(pool)), about)
     return table
 
@@ -90,18 +109,19 @@ def _lengths(pool: Pool) -> Table:
     """Quantiles of words, and of tokens and steps where the pool has them."""
     numbers = [name for name in ("response_tokens", "num_steps") if name in pool.column_names]
     found: dict[str, list[Any]] = {}
-    for _, part in pool.shards(["question", "reasoning", "answer", *numbers]):
-        for name in ("question", "reasoning", "answer"):
+    texts = [name for name in ("question", "reasoning", "answer") if name in pool.column_names]
+    for _, part in pool.shards([*texts, *numbers]):
+        for name in texts:
             words = pc.count_substring_regex(part[name], r"\S+")
             found.setdefault(f"words of {name}", []).append(words.to_numpy())
-        for name in numbers:
-            found.setdefault(name, []).append(part[name].drop_null().to_numpy())
+        for number in numbers:
+            found.setdefault(number, []).append(part[number].drop_null().to_numpy())
     table = _table("lengths", "", "mean", *(f"{quantile:.0%}" for quantile in QUANTILES))
-    for name, parts in found.items():
+    for row, parts in found.items():
         values = np.concatenate(parts)
         if len(values):
             marks = [values.mean(), *np.quantile(values, QUANTILES)]
-            table.add_row(name, *(f"{mark:.0f}" for mark in marks))
+            table.add_row(row, *(f"{mark:.0f}" for mark in marks))
     return table
 
 

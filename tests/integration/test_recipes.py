@@ -4,16 +4,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningCLI
 
 from nt_lightning.cli import CLI, cli_arguments
 from nt_lightning.data.assemble import open_pool, pick
 from nt_lightning.data.vectors import DEFAULT_MODEL, PREFIX
+from nt_lightning.pool.annotators import DOMAINS, VOCABULARY
+from nt_lightning.pool.commands import annotate_pool, generate_pool, judge_pool
 from nt_lightning.pool.embed import embed_questions
 from nt_lightning.traces.pool import write_pool
 from tests.integration.command import ROOT
 
-RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+POOLS = ROOT / "recipes" / "pools"  # of commands that make pools, and not of a run
+COMMANDS = {"generate": generate_pool, "annotate": annotate_pool, "judge": judge_pool}
+RECIPES = [path for path in sorted((ROOT / "recipes").rglob("*.yaml")) if path.parent != POOLS]
 # fragments, and the recipe that they are added to with a second --config
 FRAGMENTS = {"embedded": "mixed.yaml", "sizes": "llama3_1_8b/selections/random.yaml"}
 STUDENTS = ("llama3_1_8b", "qwen2_5_7b")
@@ -27,6 +32,27 @@ class ReadRecipe(LightningCLI):
 
 def test_none_is_missing():
     assert len(RECIPES) == 53
+    assert {path.stem for path in POOLS.iterdir()} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_recipe_of_a_pool(name):
+    parser = ArgumentParser()
+    parser.add_argument("--config", action="config")
+    parser.add_function_arguments(COMMANDS[name], fail_untyped=True)
+    recipe = POOLS / f"{name}.yaml"
+    given = ["--config", str(recipe), "--pool", "in", "--output", "out"]
+    made = parser.instantiate_classes(parser.parse_args(given))
+    servers = {"generate": "teachers", "annotate": "annotator", "judge": "judge"}
+    found = made[servers[name]]
+    for server in found if name == "generate" else [found]:
+        server.check(name)
+    assert f"nt_lightning pool {name} --config recipes/pools/{name}.yaml" in recipe.read_text()
+
+
+def test_the_vocabulary_of_the_recipe_is_the_default():
+    prompts = yaml.safe_load((POOLS / "annotate.yaml").read_text())["prompts"]
+    assert prompts == {"domains": list(DOMAINS), "vocabulary": VOCABULARY}
 
 
 @pytest.mark.parametrize(

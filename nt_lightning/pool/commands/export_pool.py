@@ -20,5 +20,6 @@ def export_pool(pool: str, output: str, overwrite: bool = False) -> None:
 
     if Path(output).exists() and not overwrite:
         raise UserError(f"output: {output} exists; give --overwrite true to replace it")
-    num_rows = write_jsonl((part for _, part in Pool(pool).shards()), output)
-    print(f"{output}: {num_rows} traces")
+    source = Pool(pool, "questions")
+    num_rows = write_jsonl((part for _, part in source.shards()), output)
+    print(f"{output}: {num_rows} {source.kind}")

@@ -7,7 +7,7 @@ def show_pool(pool: str) -> None:
     """Show a pool's manifest, columns, counts and lengths.
 
     Args:
-        pool: Folder of the pool.
+        pool: Folder of the pool, of traces or of questions.
     """
     from rich.console import Console
 
@@ -15,5 +15,5 @@ def show_pool(pool: str) -> None:
     from nt_lightning.traces.pool import Pool
 
     console = Console(highlight=False, markup=False)
-    for table in tables(Pool(pool)):
+    for table in tables(Pool(pool, "questions")):
         console.print(table, "")

@@ -223,8 +223,8 @@ def test_show(file, tmp_path, capsys, monkeypatch):
     shown = [line.split() for line in capsys.readouterr().out.splitlines()]
     for line in (
         ["traces", "2"],
-        ["questions", "1"],
-        ["lineage:", "input_sha256", sha256_file(file)],
+        ["different", "questions", "1"],
+        ["input_sha256", sha256_file(file)],
         ["score", "double", "50.0%", "not", "of", "the", "record;", "kept", "as", "it", "is"],
         ["teacher", "r1", "2", "100.0%"],
         ["domain", "maths", "1", "50.0%"],
@@ -253,7 +253,7 @@ def test_show_names_the_most_common_values(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([], ["subcommand", "{import,export,"]),
+        ([], ["subcommand", "{import,dedup,"]),
         (["imprt"], ["'imprt'", "did you mean import"]),
         (["import", "--inptu", "x"], ["--inptu", "did you mean input?"]),
         (["import", "--input", "x"], ["required", "output"]),

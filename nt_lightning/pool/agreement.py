@@ -1,0 +1,213 @@
+"""Verdicts on pairs of answers: the rules', and a model's where they decide nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from nt_lightning.errors import UserError
+from nt_lightning.pool.annotators import CHARS_PER_TOKEN, Annotator, Prompts, object_schema
+from nt_lightning.pool.requests.jobs import Job
+from nt_lightning.pool.requests.request import Request, messages_of
+from nt_lightning.pool.requests.store import RequestStore
+from nt_lightning.pool.segments import cut, harmless
+from nt_lightning.pool.structured import Form, final_answer, repair_of
+from nt_lightning.pool.verification.announced import announced
+from nt_lightning.pool.verification.crew import Crew
+from nt_lightning.pool.verification.verdict import Verdict
+from nt_lightning.traces.pool import QUESTION_KEY, Pool
+from nt_lightning.traces.record import COLUMNS
+
+REPORT = "judge/undecided.jsonl"
+WRITES = ("models_agree", "agreed_by", "second_teacher", "second_answer")
+SCHEMA = object_schema(agree={"type": "boolean"})
+NO_SECOND = "no second answer"
+UNFINISHED = ("not asked", "gave up")
+
+
+class Second(NamedTuple):
+    """The other side: who it is, and its answer to a question."""
+
+    teacher: str
+    answer: str
+
+
+class Agreement:
+    """The verdicts on a pool's rows.
+
+    Args:
+        pool: Traces.
+        seconds: See ``seconds_of``.
+        judge: A checked model, or none.
+        prompts: In which words it is asked.
+        store: Keeps its replies.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        seconds: dict[str, Second] | None,
+        judge: Annotator | None,
+        prompts: Prompts,
+        store: RequestStore,
+    ) -> None:
+        self.pool, self.seconds, self.judge = pool, seconds, judge
+        self.prompts, self.store = prompts, store
+        self.verdicts: list[Verdict] = []
+        self.counts: Counter[Verdict] = Counter()
+        self.undecided: list[dict[str, str]] = []
+
+    @property
+    def num_unfinished(self) -> int:
+        """Verdicts that the same command can still get."""
+        return sum(row["kind"] in UNFINISHED for row in self.undecided)
+
+    def by_rules(self, crew: Crew) -> None:
+        """Fill ``verdicts``, row by row of the pool."""
+        for rows in self._shards():
+            verdicts = [Verdict(None, NO_SECOND)] * len(rows)
+            pairs = [(place, row, other) for place, (row, other) in enumerate(rows) if other]
+            sides = [announced(other.answer) for _, _, other in pairs]
+            given = (
+                {
+                    **{name: row[name] for name in ("id", "question", "answer")},
+                    "reference_answer": side.text if side else None,
+                }
+                for (_, row, _), side in zip(pairs, sides, strict=True)
+            )
+            for number, verdict in crew.judge(given):
+                side = sides[number]
+                if verdict.correct is False and (side is None or not side.is_sure):
+                    verdict = Verdict(None, "no answer")  # it may not be the second one's answer
+                by = "no answer" if verdict.by == "no reference" else verdict.by
+                verdicts[pairs[number][0]] = Verdict(verdict.correct, by)
+            self.verdicts += verdicts
+
+    def job(self, judge: Annotator) -> Job:
+        """Requests about what the rules did not decide."""
+        total = sum(v.correct is None and v.by != NO_SECOND for v in self.verdicts)
+
+        def requests() -> Iterator[Request]:
+            for row, other, verdict in self._rows():
+                if verdict.correct is None and other is not None:
+                    yield self._request(row, other, judge)
+
+        def repair(request: Request) -> Request | None:
+            stored = self.store.find([request.key]).get(request.key)
+            return repair_of(request, stored, SCHEMA) if stored is not None else None
+
+        return Job("judge", judge, requests(), total, repair)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The pool's shards with the verdicts."""
+        rows = self._rows()
+        for _, shard in self.pool.shards():
+            columns: dict[str, list[Any]] = {name: [] for name in WRITES}
+            for _ in range(shard.num_rows):
+                row, other, verdict = next(rows)
+                verdict = self._final(row, other, verdict)
+                self.counts[verdict] += 1
+                columns["models_agree"].append(verdict.correct)
+                columns["agreed_by"].append(verdict.by)
+                columns["second_teacher"].append(other.teacher if other else None)
+                columns["second_answer"].append(other.answer if other else None)
+            kept = shard.drop_columns([name for name in WRITES if name in shard.column_names])
+            for name, values in columns.items():
+                kept = kept.append_column(name, pa.array(values, COLUMNS[name].type))
+            yield kept
+
+    def report(self, folder: Path) -> None:
+        """Write the list of what is undecided."""
+        path = folder / REPORT
+        path.parent.mkdir()
+        with path.open("w", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.undecided)
+
+    def _final(self, row: dict[str, Any], other: Second | None, verdict: Verdict) -> Verdict:
+        """The rules' verdict, else the judge's."""
+        if verdict.correct is not None or other is None:
+            return verdict
+        if self.judge is not None:
+            request = self._request(row, other, self.judge)
+            values, problem = final_answer(request, SCHEMA, self.store)
+            if values is not None:
+                digest = self.prompts.digest("judge", SCHEMA)
+                return Verdict(values["agree"], f"{self.judge.model} judge:{digest}")
+            kind = problem if problem in (*UNFINISHED, "refused") else "the judge's reply"
+            verdict = Verdict(None, f"judge: {kind}")
+            self.undecided.append({"id": row["id"], "kind": str(kind), "reason": str(problem)})
+        else:
+            self.undecided.append({"id": row["id"], "kind": "rules", "reason": verdict.by})
+        return verdict
+
+    def _request(self, row: dict[str, Any], other: Second, judge: Annotator) -> Request:
+        room = int((judge.context_tokens - judge.max_tokens) * CHARS_PER_TOKEN) // 6
+        text = self.prompts.render(
+            "judge",
+            question=harmless(cut(row["question"], room)),
+            first=harmless(cut(row["answer"], room)),
+            second=harmless(cut(other.answer, room)),
+        )
+        form = Form("judge", SCHEMA, judge.structured_output)
+        return Request.of(judge.body(messages_of(None, text), **form.fields()), judge.max_tokens)
+
+    def _rows(self) -> Iterator[tuple[dict[str, Any], Second | None, Verdict]]:
+        verdicts = iter(self.verdicts)
+        for rows in self._shards():
+            for row, other in rows:
+                yield row, other, next(verdicts)
+
+    def _shards(self) -> Iterator[list[tuple[dict[str, Any], Second | None]]]:
+        """Each shard's rows beside their second answers; a teacher has none to itself."""
+        names = ["id", "question", "answer", "teacher", QUESTION_KEY]
+        if self.seconds is None:
+            names += ["second_teacher", "second_answer"]
+        for _, shard in self.pool.shards(names):
+            yield [(row, self._second(row)) for row in shard.to_pylist()]
+
+    def _second(self, row: dict[str, Any]) -> Second | None:
+        if self.seconds is not None:
+            other = self.seconds.get(row[QUESTION_KEY])
+            return None if other is None or other.teacher == row["teacher"] else other
+        if not row["second_answer"]:
+            return None
+        return Second(row["second_teacher"] or "unknown", row["second_answer"])
+
+
+def seconds_of(
+    pool: Pool, second: str | None, second_pool: Pool | None
+) -> dict[str, Second] | None:
+    """Second answers by question key, in memory; ``None``: they are columns of the pool.
+
+    Of several answers to a question the first counts (our choice).
+
+    Args:
+        pool: Traces.
+        second: The second teacher, if its answers are traces.
+        second_pool: Where those are; the pool itself by default.
+
+    Raises:
+        UserError: There is no answer of that teacher.
+    """
+    if second is None:
+        if second_pool is not None:
+            raise UserError("second_pool is given without second; name the second teacher")
+        pool.require(["second_teacher", "second_answer"])
+        return None
+    where = second_pool or pool
+    found: dict[str, Second] = {}
+    teachers: set[str] = set()
+    for _, shard in where.shards([QUESTION_KEY, "teacher", "answer"]):
+        for row in shard.to_pylist():
+            teachers.add(row["teacher"])
+            if row["teacher"] == second:
+                found.setdefault(row[QUESTION_KEY], Second(second, row["answer"]))
+    if not found:
+        listed = ", ".join(sorted(teachers))
+        raise UserError(f"second: {where.folder} has no trace of {second!r}; it has: {listed}")
+    return found

@@ -1,0 +1,221 @@
+"""Traces to annotated traces: topic, strategies with steps, and verbosity, by a model."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from nt_lightning.files import digest
+from nt_lightning.pool.annotators import Annotator, Aspect, Prompts, request_of, schema_of
+from nt_lightning.pool.derived import write_derived
+from nt_lightning.pool.questions import first_rows, rows_of_shards
+from nt_lightning.pool.requests.ask import ask
+from nt_lightning.pool.requests.budget import Caps
+from nt_lightning.pool.requests.jobs import Asked, Job
+from nt_lightning.pool.requests.request import Request
+from nt_lightning.pool.requests.store import RequestStore
+from nt_lightning.pool.segments import Segment
+from nt_lightning.pool.structured import Schema, final_answer, repair_of
+from nt_lightning.traces.pool import Pool
+from nt_lightning.traces.record import COLUMNS
+
+PURPOSE = "annotate"
+REPORT = "annotation/failed.jsonl"
+WRITES: dict[Aspect, tuple[str, ...]] = {
+    "topic": ("domain", "topic"),
+    "strategies": ("reasoning_strategies", "num_steps", "step_starts"),
+    "verbosity": ("verbosity",),
+}
+NEEDS = ("id", "question", "reasoning")
+# What can keep a reply from being read; all else is a reply that does not fit.
+UNFINISHED = ("not asked", "gave up")
+SHORT = (*UNFINISHED, "refused", "cut off at max_tokens", "is no JSON object")
+
+
+class Annotated(NamedTuple):
+    """What a run has made.
+
+    Args:
+        asked: What became of the requests, one of all aspects together.
+        num_annotated: Traces with an annotation in every aspect that fits them.
+        failed: Annotations that failed, by aspect and reason.
+        unknown: Strategies out of the vocabulary, and how often they were given.
+        unfinished: Annotations that the same command can still get.
+    """
+
+    asked: Asked
+    num_annotated: int
+    failed: Counter[str]
+    unknown: Counter[str]
+    unfinished: int
+
+
+def annotate(
+    pool: Pool,
+    output: Path,
+    annotator: Annotator,
+    prompts: Prompts,
+    aspects: Sequence[Aspect],
+    store: RequestStore,
+    caps: Caps,
+) -> Annotated:
+    """Ask a model about every trace and write the pool with its annotations.
+
+    A reply that does not fit its schema is asked for once more; then the annotation has failed
+    and its columns are null. ``annotation/failed.jsonl`` lists those.
+
+    Args:
+        pool: Traces.
+        output: Folder of the new pool.
+        annotator: A checked one.
+        prompts: In which words.
+        aspects: What is asked; the columns of the others stay as they are.
+        store: Keeps every reply.
+        caps: Hard caps.
+
+    Raises:
+        UserError: No request will do, or a prompt is wrong.
+    """
+    run = _Run(pool, annotator, prompts, tuple(aspects), store)
+    asked = Asked.sum([ask([run.job(aspect)], store, PURPOSE, caps) for aspect in aspects])
+    settings = {"annotator": annotator.about(), "prompts": run.digests}
+    write_derived(
+        pool,
+        run.tables(),
+        output,
+        lambda: {
+            "command": "pool annotate",
+            **settings,
+            "config_digest": digest(settings),
+            "failed": dict(run.failures()),
+            "strategies_out_of_vocabulary": dict(run.unknown.most_common(100)),
+            "rows_out": len(pool),
+            "unfinished": run.num_unfinished,
+            "spent": asked.spent._asdict(),
+        },
+        extras=run.report,
+    )
+    return Annotated(asked, run.num_annotated, run.failures(), run.unknown, run.num_unfinished)
+
+
+class _Run:
+    """The requests about a pool, and their replies as columns."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        annotator: Annotator,
+        prompts: Prompts,
+        aspects: tuple[Aspect, ...],
+        store: RequestStore,
+    ) -> None:
+        self.pool, self.annotator, self.prompts = pool, annotator, prompts
+        self.aspects, self.store = aspects, store
+        self.first = first_rows(pool)
+        self.digests = {a: prompts.digest(a, schema_of(a, prompts)) for a in aspects}
+        self.failed: list[dict[str, str]] = []
+        self.unknown: Counter[str] = Counter()
+        self.num_annotated = 0
+
+    def job(self, aspect: Aspect) -> Job:
+        """The requests about one aspect; ``topic`` is asked once a question."""
+        schemas: dict[bytes, Schema] = {}  # of requests under way
+
+        def requests() -> Iterator[Request]:
+            for row in self._rows(aspect):
+                request, schema, _ = request_of(aspect, row, self.annotator, self.prompts)
+                schemas[request.key] = schema
+                yield request
+
+        def repair(request: Request) -> Request | None:
+            schema = schemas.pop(request.key, None)
+            stored = self.store.find([request.key]).get(request.key)
+            if schema is None or stored is None:  # the same trace twice, or a stop
+                return None
+            return repair_of(request, stored, schema)
+
+        total = len(self.first) if aspect == "topic" else self._num_reasoning()
+        return Job(f"annotator, {aspect}", self.annotator, requests(), total, repair)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The pool's shards with their annotations."""
+        for _, shard in self.pool.shards():
+            columns: dict[str, list[Any]] = {
+                name: [] for aspect in self.aspects for name in WRITES[aspect]
+            }
+            columns["annotated_by"] = []
+            for row in shard.select(NEEDS).to_pylist():
+                for name, value in self._annotation(row).items():
+                    columns[name].append(value)
+            kept = shard.drop_columns([name for name in columns if name in shard.column_names])
+            for name, values in columns.items():
+                kept = kept.append_column(name, pa.array(values, COLUMNS[name].type))
+            yield kept
+
+    def failures(self) -> Counter[str]:
+        """How often each aspect has failed, and why."""
+        return Counter(f"{row['aspect']}: {row['kind']}" for row in self.failed)
+
+    @property
+    def num_unfinished(self) -> int:
+        """Annotations that were not asked, or had no reply."""
+        return sum(row["kind"] in UNFINISHED for row in self.failed)
+
+    def report(self, folder: Path) -> None:
+        """Write the list of what has failed."""
+        path = folder / REPORT
+        path.parent.mkdir()
+        with path.open("w", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.failed)
+
+    def _rows(self, aspect: Aspect) -> Iterator[dict[str, str]]:
+        rows = self.first if aspect == "topic" else np.arange(len(self.pool))
+        for shard in rows_of_shards(self.pool, rows, ["question", "reasoning"]):
+            for batch in shard.to_batches(max_chunksize=1000):
+                for row in batch.to_pylist():
+                    if aspect == "topic" or row["reasoning"].strip():
+                        yield row
+
+    def _num_reasoning(self) -> int:
+        return sum(1 for _ in self._rows("strategies"))
+
+    def _annotation(self, row: dict[str, str]) -> dict[str, Any]:
+        """Values of the columns that are written, of one trace."""
+        out: dict[str, Any] = {name: None for a in self.aspects for name in WRITES[a]}
+        by, whole = [], True
+        for aspect in self.aspects:
+            if aspect != "topic" and not row["reasoning"].strip():
+                continue  # a System-1 answer has no reasoning to annotate
+            request, schema, segments = request_of(aspect, row, self.annotator, self.prompts)
+            values, problem = final_answer(request, schema, self.store)
+            if values is None:
+                said = str(problem)
+                kind = said if said in SHORT else "does not fit its schema"
+                failure = {"id": row["id"], "aspect": aspect, "kind": kind, "reason": said}
+                self.failed.append(failure)
+                whole = False
+                continue
+            out |= self._steps(values, segments) if aspect == "strategies" else values
+            by.append(f"{aspect}:{self.digests[aspect]}")
+        self.num_annotated += whole
+        out["annotated_by"] = " ".join([self.annotator.model, *by]) if by else None
+        return out
+
+    def _steps(self, values: dict[str, Any], segments: Sequence[Segment]) -> dict[str, Any]:
+        """Steps in order, the first from the first segment, and the strategies of all of them."""
+        begins = {1, *(step["first_segment"] for step in values["steps"])}
+        given = [name for step in values["steps"] for name in step["strategies"]]
+        names = dict.fromkeys("-".join(name.lower().replace("_", " ").split()) for name in given)
+        names.pop("", None)
+        self.unknown.update(name for name in names if name not in self.prompts.vocabulary)
+        return {
+            "reasoning_strategies": list(names),
+            "num_steps": len(begins),
+            "step_starts": [segments[number - 1].start for number in sorted(begins)],
+        }

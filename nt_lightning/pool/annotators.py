@@ -1,0 +1,184 @@
+"""Annotators: what is asked about a trace, in which words, and what the reply has to be."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from nt_lightning.errors import UserError
+from nt_lightning.files import digest
+from nt_lightning.pool.requests.endpoint import Endpoint
+from nt_lightning.pool.requests.request import Request, messages_of
+from nt_lightning.pool.segments import Segment, fit, harmless, segments_of
+from nt_lightning.pool.structured import Form, Schema
+
+Aspect = Literal["topic", "strategies", "verbosity"]
+ASPECTS: tuple[Aspect, ...] = ("topic", "strategies", "verbosity")
+PROMPTS = Path(__file__).parent / "prompts"
+CHARS_PER_TOKEN = 2.5  # of reasoning with much LaTeX; English prose has four (our choice)
+DOMAINS = (  # the 13 disciplines of SuperGPQA, as in NaturalThoughts
+    *("Engineering", "Philosophy", "Medicine", "Economics", "Science", "Law", "History"),
+    *("Education", "Management", "Literature and Arts", "Agronomy", "Sociology"),
+    "Military Science",
+)
+VOCABULARY = {  # our choice: NaturalThoughts names the first three and not the rest
+    "self-verification": "checks a result or a step",
+    "backtracking": "gives up an approach and goes back",
+    "exploration": "considers several approaches or cases before choosing",
+    "decomposition": "splits the problem into parts",
+    "forward-calculation": "computes or derives step by step",
+    "working-backward": "starts from what is wanted",
+    "analogy": "uses a similar problem or an example",
+    "case-analysis": "goes through cases one by one",
+    "elimination": "rules out possibilities",
+    "recall": "brings in a fact, a formula or a definition",
+    "restatement": "says the problem or the state in other words",
+    "estimation": "approximates or checks orders of magnitude",
+    "contradiction": "assumes something and derives a contradiction",
+    "generalisation": "goes from instances to a rule",
+    "summary": "collects what has been found",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotator(Endpoint):
+    """A model that annotates, and how it is asked.
+
+    Temperature 0, 4,096 tokens and the rule for long traces are our choice.
+
+    Args:
+        context_tokens: The model's window, prompt and reply. A trace that may be longer, at 2.5
+            characters a token, is shown from the front and from the end.
+        structured_output: Send the JSON schema, so that the server can write nothing else; vLLM,
+            SGLang, llama.cpp and OpenAI know it.
+        **rest: Arguments of ``Endpoint``.
+    """
+
+    temperature: float | None = 0.0
+    top_p: float | None = None
+    max_tokens: int = 4096
+    context_tokens: int = 131072
+    structured_output: bool = True
+
+    def check(self, name: str) -> None:
+        """As ``Endpoint.check``; the window must hold more than a reply."""
+        super().check(name)
+        if self.context_tokens < 2 * self.max_tokens:
+            raise UserError(
+                f"{name}.context_tokens is {self.context_tokens}; "
+                f"allowed: {2 * self.max_tokens} and more, twice max_tokens"
+            )
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The words in which annotators and judges are asked.
+
+    Args:
+        folder: Files that replace the built-in ones: topic.jinja, strategies.jinja,
+            verbosity.jinja, judge.jinja.
+        domains: Disciplines of ``topic``.
+        vocabulary: Reasoning strategies by name, with a few words about each. Other names that an
+            annotator gives are kept and counted.
+    """
+
+    folder: str | None = None
+    domains: list[str] = field(default_factory=lambda: list(DOMAINS))
+    vocabulary: dict[str, str] = field(default_factory=lambda: dict(VOCABULARY))
+
+    def text(self, name: str) -> str:
+        """A prompt's template.
+
+        Raises:
+            UserError: The folder is not there or has no prompt at all.
+        """
+        folder = Path(self.folder) if self.folder else PROMPTS
+        if not any(folder.glob("*.jinja")):
+            allowed = ", ".join(sorted(path.name for path in PROMPTS.glob("*.jinja")))
+            raise UserError(f"prompts.folder: {folder} has no prompt; allowed: {allowed}")
+        path = folder / f"{name}.jinja"
+        return _read(path if path.is_file() else PROMPTS / path.name)
+
+    def render(self, name: str, **values: Any) -> str:
+        """A prompt with its values, which are data: no template is ever made of them.
+
+        The ``mark`` that frames them is a digest of them, so that no text can hold its own.
+
+        Raises:
+            UserError: The template is wrong.
+        """
+        said = digest({key: value for key, value in values.items() if key not in vars(self)})
+        given = {"domains": self.domains, "vocabulary": self.vocabulary, **values}
+        try:
+            return _template(self.text(name)).render(**given, mark=f"-----{said[:16]}-----")
+        except TemplateError as error:
+            raise UserError(f"prompt {name}.jinja: {error}") from None
+
+    def digest(self, name: str, schema: Schema) -> str:
+        """Short digest of a prompt with all that shapes it."""
+        parts = (self.text(name), self.domains, self.vocabulary, schema)
+        return digest(parts)[:12]
+
+
+def schema_of(aspect: Aspect, prompts: Prompts, num_segments: int = 1) -> Schema:
+    """What a reply about an aspect has to fit.
+
+    Args:
+        aspect: What is asked.
+        prompts: Gives the domains.
+        num_segments: Segments of the trace, for ``strategies``.
+    """
+    if aspect == "topic":
+        return object_schema(
+            domain={"type": "string", "enum": list(prompts.domains)},
+            topic={"type": "string", "minLength": 1, "maxLength": 100},
+        )
+    if aspect == "verbosity":
+        return object_schema(verbosity={"type": "integer", "minimum": 0, "maximum": 10})
+    step = object_schema(
+        first_segment={"type": "integer", "minimum": 1, "maximum": num_segments},
+        strategies={"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 60}},
+    )
+    return object_schema(steps={"type": "array", "minItems": 1, "items": step})
+
+
+def request_of(
+    aspect: Aspect, row: Mapping[str, str], annotator: Annotator, prompts: Prompts
+) -> tuple[Request, Schema, list[Segment]]:
+    """The request about one trace, what its reply has to fit, and the trace's segments."""
+    segments = segments_of(row["reasoning"]) if aspect != "topic" else []
+    schema = schema_of(aspect, prompts, len(segments))
+    room = int((annotator.context_tokens - annotator.max_tokens) * CHARS_PER_TOKEN)
+    question = harmless(row["question"])[: room // 4]
+    shown = fit([one._replace(text=harmless(one.text)) for one in segments], room // 2)
+    values = {"question": question, **({"segments": shown} if segments else {})}
+    text = prompts.render(aspect, **values)
+    form = Form(aspect, schema, annotator.structured_output)
+    body = annotator.body(messages_of(None, text), **form.fields())
+    return Request.of(body, annotator.max_tokens), schema, segments
+
+
+@functools.cache
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@functools.cache
+def _template(text: str) -> Template:
+    return SandboxedEnvironment(undefined=StrictUndefined).from_string(text)
+
+
+def object_schema(**properties: Schema) -> Schema:
+    """JSON schema of an object that has all of these properties and no other."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }

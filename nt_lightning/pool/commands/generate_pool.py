@@ -1,0 +1,46 @@
+"""``pool generate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nt_lightning.pool.requests.budget import Caps
+from nt_lightning.pool.teachers import Teacher
+
+
+def generate_pool(
+    pool: str,
+    output: str,
+    teachers: list[Teacher],
+    store: str | None = None,
+    caps: Caps = Caps(),
+    overwrite: bool = False,
+) -> None:
+    """Ask teachers the questions of a pool and write their traces.
+
+    Each reply goes to the request store the moment it comes, and what is in the store is never
+    asked again: after Ctrl+C, a crash or a cap, the same command goes on where it was. Replies
+    that were cut off or are empty stay in the store and are left out of the pool.
+
+    Args:
+        pool: Folder of the questions, or of traces whose questions are asked again.
+        output: Folder of the new pool.
+        teachers: OpenAI-compatible servers and their models.
+        store: File of the request store; requests.sqlite beside OUTPUT by default. On a local
+            disk, not on a network's.
+        caps: Hard caps on what this command may spend from the store, over all its runs.
+        overwrite: Replace a pool that is already there.
+    """
+    from nt_lightning.pool.asking import finish, open_store
+    from nt_lightning.pool.derived import refuse_output
+    from nt_lightning.pool.generate import generate
+    from nt_lightning.pool.teachers import check_teachers
+    from nt_lightning.traces.pool import Pool
+
+    source = Pool(pool, "questions")
+    folder = refuse_output(output, overwrite, source)
+    check_teachers(teachers)
+    with open_store(store, folder) as requests:
+        made = generate(source, Path(folder), teachers, requests, caps)
+    told = f"{output}: {made.num_traces} traces of {len(teachers)} teachers"
+    finish(told, made.asked, made.left_out, made.asked.gave_up + made.asked.not_asked)

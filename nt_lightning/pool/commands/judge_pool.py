@@ -1,0 +1,77 @@
+"""``pool judge``."""
+
+from __future__ import annotations
+
+from nt_lightning.pool.annotators import Annotator, Prompts
+from nt_lightning.pool.requests.budget import Caps
+
+
+def judge_pool(
+    pool: str,
+    output: str,
+    second: str | None = None,
+    second_pool: str | None = None,
+    judge: Annotator | None = None,
+    prompts: Prompts = Prompts(),
+    store: str | None = None,
+    caps: Caps = Caps(),
+    workers: int | None = None,
+    limit_s: float = 5.0,
+    overwrite: bool = False,
+) -> None:
+    """Say of every trace whether a second teacher gives the same answer (models_agree).
+
+    Rules come first (math-verify, numbers, letters, equal texts); what they cannot decide goes to
+    a judge model, where one is given, and is null otherwise. agreed_by says what decided.
+
+    Args:
+        pool: Folder of the traces.
+        output: Folder of the new pool.
+        second: The second teacher by its name; without it, the columns second_teacher and
+            second_answer of the pool.
+        second_pool: Folder of the second teacher's traces, if they are not in the pool.
+        judge: An OpenAI-compatible server and its model.
+        prompts: In which words it is asked.
+        store: File of the request store; requests.sqlite beside OUTPUT by default. On a local
+            disk, not on a network's.
+        caps: Hard caps on what this command may spend from the store, over all its runs.
+        workers: Processes that compare; one for each core by default.
+        limit_s: Seconds for one comparison.
+        overwrite: Replace a pool that is already there.
+    """
+    import os
+    from collections import Counter
+
+    from nt_lightning.errors import UserError
+    from nt_lightning.pool.asking import finish, open_store
+    from nt_lightning.pool.derived import refuse_output
+    from nt_lightning.pool.judge import judge_pool_answers
+    from nt_lightning.traces.pool import Pool
+
+    if workers is not None and workers < 1:
+        raise UserError(f"workers is {workers}; allowed: 1 and more")
+    if not limit_s > 0:
+        raise UserError(f"limit_s is {limit_s}; allowed: more than 0")
+    source = Pool(pool)
+    folder = refuse_output(output, overwrite, source)
+    if judge is not None:
+        judge.check("judge")
+    with open_store(store, folder) as requests:
+        found = judge_pool_answers(
+            source,
+            folder,
+            second=second,
+            second_pool=Pool(second_pool) if second_pool else None,
+            judge=judge,
+            prompts=prompts,
+            store=requests,
+            caps=caps,
+            workers=workers or len(os.sched_getaffinity(0)),
+            limit_s=limit_s,
+        )
+    for verdict, count in found.verdicts.most_common():
+        said = {True: "agree", False: "disagree", None: "undecided"}[verdict.correct]
+        print(f"  {count:>8,} {said} ({verdict.by})")
+    unknown = sum(count for verdict, count in found.verdicts.items() if verdict.correct is None)
+    told = f"{output}: {len(source)} traces, {unknown} of them undecided"
+    finish(told, found.asked, Counter(), found.unfinished)

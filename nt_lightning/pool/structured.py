@@ -1,0 +1,125 @@
+"""Replies of a fixed form: JSON found in a text, checked by its schema, asked for once more."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+from jsonschema import Draft202012Validator
+
+from nt_lightning.pool.requests.request import Request, read_reply
+from nt_lightning.pool.requests.store import RequestStore, Stored
+from nt_lightning.traces.responses import split_response
+
+Schema = dict[str, Any]
+_FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
+_SHOWN = 300
+AGAIN = (
+    "That reply cannot be used: {problem}. Reply again, with nothing but a JSON object that fits "
+    "this schema:\n{schema}"
+)
+
+
+class Form(NamedTuple):
+    """What a reply has to be.
+
+    Args:
+        name: For the server.
+        schema: JSON schema of an object.
+        send: Whether the server is told (``response_format``), so that it can write no other.
+    """
+
+    name: str
+    schema: Schema
+    send: bool
+
+    def fields(self) -> dict[str, Any]:
+        """What is added to a request's body."""
+        if not self.send:
+            return {}
+        inner = {"name": self.name, "schema": self.schema, "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": inner}}
+
+
+class Answer(NamedTuple):
+    """What came of a request: its values, or why there are none."""
+
+    values: dict[str, Any] | None
+    problem: str | None
+
+
+def read_values(text: str, schema: Schema) -> Answer:
+    """The object in a reply: the whole text, else what is fenced, else from { to }.
+
+    Text of a think block is passed over.
+
+    Args:
+        text: The reply.
+        schema: What the object has to fit.
+    """
+    try:
+        text = split_response(text)[1]
+    except ValueError as error:
+        return Answer(None, str(error))
+    fenced = _FENCE.findall(text)
+    inner = text[text.find("{") : text.rfind("}") + 1]
+    problem = "is no JSON object"
+    for candidate in (text, *fenced[-1:], inner):
+        try:
+            values = json.loads(candidate)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(values, dict):
+            continue
+        wrong = next(iter(Draft202012Validator(schema).iter_errors(values)), None)
+        if wrong is None:
+            return Answer(values, None)
+        problem = f"{wrong.json_path}: {wrong.message}"
+    return Answer(None, problem if len(problem) <= _SHOWN else f"{problem[:_SHOWN]} ...")
+
+
+def read_stored(stored: Stored | None, schema: Schema) -> Answer:
+    """The object in a stored reply."""
+    if stored is None:
+        return Answer(None, "not asked")
+    if stored.state != "replied" or stored.body is None:
+        return Answer(None, stored.state.replace("_", " "))
+    reply = read_reply(stored.body)
+    found = read_values(reply.text, schema)
+    if found.values is None and reply.finish_reason == "length":
+        return Answer(None, "cut off at max_tokens")
+    return found
+
+
+def repair_of(request: Request, stored: Stored, schema: Schema) -> Request | None:
+    """The one further request after a reply that does not fit; ``None`` where none helps.
+
+    Args:
+        request: What was asked.
+        stored: Its reply.
+        schema: What the reply has to fit.
+    """
+    if stored.state != "replied" or stored.body is None:
+        return None
+    problem = read_stored(stored, schema).problem
+    if problem is None:
+        return None
+    body = json.loads(request.body)
+    said = read_reply(stored.body).text or "(nothing)"
+    text = AGAIN.format(problem=problem, schema=json.dumps(schema))
+    further = [{"role": "assistant", "content": said}, {"role": "user", "content": text}]
+    body["messages"] = [*body["messages"], *further]
+    return Request.of(body, request.max_completion_tokens)
+
+
+def final_answer(request: Request, schema: Schema, store: RequestStore) -> Answer:
+    """The values of a request, or of its repair; the problem is the last one's."""
+    stored = store.find([request.key]).get(request.key)
+    found = read_stored(stored, schema)
+    if found.values is not None or stored is None:
+        return found
+    again = repair_of(request, stored, schema)
+    if again is None:
+        return found
+    return read_stored(store.find([again.key]).get(again.key), schema)

@@ -1,0 +1,115 @@
+"""Teachers, and what becomes of their replies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from nt_lightning.errors import UserError
+from nt_lightning.pool.requests.endpoint import Endpoint
+from nt_lightning.pool.requests.request import Request, messages_of, read_reply
+from nt_lightning.pool.requests.store import Stored
+from nt_lightning.traces.responses import split_response
+
+ENDED = frozenset({"", "stop", "eos", "eos_token", "end_turn", "stop_sequence"})
+CUT_OFF = "cut off at max_tokens"
+STATES = {"refused": "refused by the server", "gave_up": "no reply after all attempts"}
+NOT_ASKED = "not asked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher(Endpoint):
+    """A teacher: a model on a server, and how it is asked.
+
+    Temperature 0.6, top-p 0.95 are our choice, NaturalThoughts does not give its own; the 16,384
+    tokens of a response are the paper's.
+
+    Args:
+        name: The teacher's name in the pool; the model's by default.
+        samples: Responses to each question.
+        system: System prompt; none by default, as DeepSeek recommends for R1.
+        **rest: Arguments of ``Endpoint``.
+    """
+
+    name: str | None = None
+    samples: int = 1
+    system: str | None = None
+
+    @property
+    def called(self) -> str:
+        """Its name in the pool."""
+        return self.name or self.model
+
+    def requests(self, question: str) -> list[Request]:
+        """One request for each sample."""
+        body = self.body(messages_of(self.system, question))
+        return [Request.of(body, self.max_tokens, sample) for sample in range(self.samples)]
+
+    def about(self) -> dict[str, Any]:
+        """What the lineage says of it."""
+        own = {"name": self.called, "samples": self.samples, "system": self.system}
+        return {**own, **super().about()}
+
+
+def check_teachers(teachers: Sequence[Teacher]) -> None:
+    """Refuse teachers that cannot be asked or told apart.
+
+    Raises:
+        UserError: There is none, two have one name, or one has a wrong argument.
+    """
+    if not teachers:
+        raise UserError("teachers is empty; give at least one")
+    for name, count in Counter(teacher.called for teacher in teachers).items():
+        if count > 1:
+            raise UserError(f"{count} teachers are called {name!r}; give each its own name")
+    for place, teacher in enumerate(teachers):
+        teacher.check(f"teachers[{place}]")
+        if teacher.samples < 1:
+            raise UserError(f"teachers[{place}].samples is {teacher.samples}; allowed: 1 and more")
+
+
+class Response(NamedTuple):
+    """A teacher's response as a trace needs it, or why it is none.
+
+    Args:
+        reasoning: Text of the think block; empty without one.
+        answer: Text after it.
+        tokens: Tokens of the response by the server's count.
+        finish_reason: By the server.
+        left_out: Why it cannot be a trace; ``None`` if it can.
+    """
+
+    reasoning: str
+    answer: str
+    tokens: int | None
+    finish_reason: str
+    left_out: str | None
+
+
+def response_of(stored: Stored | None) -> Response:
+    """A teacher's response from the store.
+
+    Reasoning is what the server has told apart, else what stands in a think block. A response
+    that was cut off, is empty or cannot be split is none: the paper drops truncated ones, and
+    half a thought teaches students never to end.
+    """
+    if stored is None or stored.state != "replied" or stored.body is None:
+        state = NOT_ASKED if stored is None else STATES.get(stored.state, stored.state)
+        return Response("", "", None, "", state)
+    reply = read_reply(stored.body)
+    reasoning, answer = reply.reasoning.strip(), reply.text.strip()
+    why: str | None = None
+    if reply.finish_reason == "length":
+        why = CUT_OFF
+    elif reply.finish_reason not in ENDED:
+        why = f"finish_reason {reply.finish_reason}"
+    elif not reasoning:
+        try:
+            reasoning, answer = split_response(reply.text)
+        except ValueError as error:
+            why = str(error)
+    if why is None and not answer:
+        why = "empty" if not reasoning else "reasoning without an answer"
+    return Response(reasoning, answer, reply.completion_tokens, reply.finish_reason, why)
