@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from nt_lightning.errors import UserError
+from nt_lightning.files import sweep
 from nt_lightning.traces.pool import MANIFEST, Kind, Pool, refuse_foreign, write_pool
 
 
@@ -24,6 +25,7 @@ def refuse_output(output: str | Path, overwrite: bool, source: Pool | None = Non
     folder = Path(output)
     if source is not None and folder.resolve() == source.folder.resolve():
         raise UserError(f"output: {output} is the pool that is read; give another folder")
+    sweep(folder)
     refuse_foreign(folder)
     if (folder / MANIFEST).is_file() and not overwrite and not _is_unfinished(folder):
         raise UserError(f"output: {output} holds a pool; give --overwrite true to replace it")

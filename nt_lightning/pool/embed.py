@@ -23,11 +23,11 @@ from nt_lightning.files import digest
 from nt_lightning.pool.embed_blocks import BlockFiles, Questions
 from nt_lightning.pool.embedder import QuestionEmbedder
 from nt_lightning.pool.encoder import encoder_fingerprint, encoder_path
+from nt_lightning.traces.column_folders import read_info
 from nt_lightning.traces.embeddings import (
     Part,
     embeddings_folder,
     open_embeddings,
-    read_info,
     text_digest,
     write_embeddings,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,14 +9,14 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from nt_lightning.errors import UserError
-from nt_lightning.files import digest
+from nt_lightning.files import digest, sweep, waiting_folder
 from nt_lightning.models import load_tokenizer
 from nt_lightning.pool.derived import refuse_output
 from nt_lightning.pool.token_counts import fill_response_tokens
 from nt_lightning.traces.importing import Rows
 from nt_lightning.traces.pool import Pool, write_pool
 from nt_lightning.traces.quarantine import OnBadRow
-from nt_lightning.traces.sources import open_source
+from nt_lightning.traces.sources import Source, open_source
 
 
 class ImportSettings(NamedTuple):
@@ -46,27 +45,22 @@ def import_rows(input: str, output: str, settings: ImportSettings, overwrite: bo
     Raises:
         UserError: The input is missing or damaged, a row is bad, or the output is taken.
     """
+    sweep(Path(output))
     folder = refuse_output(output, overwrite)
+    quarantine = folder.with_name(f"{folder.name}.quarantine.jsonl")
+    sweep(quarantine)
     # before anything takes time
     tokenizer = load_tokenizer(settings.tokenizer) if settings.tokenizer else None
     source = open_source(input, settings.config_name, settings.split)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # beside the pool, where there is room for as much again
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as waiting:
-        rows = Rows(
-            source,
-            teacher=settings.teacher,
-            format=settings.format,
-            on_bad_row=settings.on_bad_row,
-            folder=Path(waiting),
-        )
-        _refuse_for_questions(rows, settings)
-        quarantine = folder.with_name(f"{folder.name}.quarantine.jsonl")
-        rows.quarantine.write(quarantine)
+    with waiting_folder(folder) as waiting:
+        rows = _read(source, settings, waiting)
+        if not len(rows) and not folder.exists():  # else the list is that of the pool there
+            rows.quarantine.write(quarantine)
         rows.refuse_empty()
         assert rows.kind is not None  # there are rows
         counted = _Counted(rows, tokenizer)
-        pool = write_pool(counted, folder, lambda: _lineage(counted, settings), kind=rows.kind)
+        with rows.quarantine.writing(quarantine):
+            pool = write_pool(counted, folder, lambda: _lineage(counted, settings), kind=rows.kind)
     return f"{output}: {_made(pool, counted)}{_left_out(rows, quarantine)}"
 
 
@@ -84,26 +78,33 @@ class _Counted:
             yield table
 
 
-def _refuse_for_questions(rows: Rows, settings: ImportSettings) -> None:
-    """Raise UserError where an option is about responses and there are none."""
+def _read(source: Source, settings: ImportSettings, waiting: Path) -> Rows:
+    """The rows; a UserError where an option is about responses and there are none."""
+    rows = Rows(
+        source,
+        teacher=settings.teacher,
+        format=settings.format,
+        on_bad_row=settings.on_bad_row,
+        folder=waiting,
+    )
     for name in ("teacher", "tokenizer"):
         if rows.kind == "questions" and getattr(settings, name) is not None:
-            raise UserError(f"{name}: {rows.source.title} holds questions without responses")
+            raise UserError(f"{name}: {source.title} holds questions without responses")
+    return rows
 
 
 def _lineage(counted: _Counted, settings: ImportSettings) -> dict[str, Any]:
     rows = counted.rows
     return {
         "command": "pool import",
+        **settings._asdict(),
         **rows.source.lineage(),
-        "teacher": settings.teacher,
         "format": ", ".join(rows.formats),
-        "on_bad_row": settings.on_bad_row,
         "config_digest": digest(settings._asdict()),
         "rows_in": rows.num_in,
         "rows_out": len(rows),
         "dropped": dict(rows.quarantine.counts),
-        "tokenizer": settings.tokenizer,
+        "ids_renamed": rows.num_renamed,
         "response_tokens_filled": counted.num_filled,
     }
 

@@ -25,6 +25,7 @@ COUNTED = (
     "finish_reason",
     "verbosity",
 )
+NUMBERS = ("traces", "questions", "share", "filled", "mean")  # headers of their columns
 MOST_COMMON = 8
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 0.99, 1.0)
 
@@ -93,7 +94,7 @@ def _counts(pool: Pool) -> Table:
         for name in names:
             for pair in part[name].value_counts().to_pylist():
                 counts[name][_shown(pair["values"])] += pair["counts"]
-    table = _table("counts", "column", "value", "traces", "share")
+    table = _table("counts", "column", "value", pool.kind, "share")
     for name, counted in counts.items():
         common = counted.most_common(MOST_COMMON)
         for value, count in common:
@@ -128,7 +129,7 @@ def _lengths(pool: Pool) -> Table:
 def _table(title: str, *headers: str) -> Table:
     table = Table(title=title, title_justify="left", show_header=any(headers), box=None)
     for header in headers:
-        is_number = header in ("traces", "share", "filled", "mean") or header.endswith("%")
+        is_number = header in NUMBERS or header.endswith("%")
         table.add_column(header, justify="right" if is_number else "left", overflow="fold")
     return table
 

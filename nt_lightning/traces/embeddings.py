@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-import json
 import shlex
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nt_lightning.errors import UserError
-from nt_lightning.files import digest, replacing_folder, sha256_file, write_json
+from nt_lightning.files import replacing_folder
+from nt_lightning.traces.column_folders import read_info, verified_info, write_info
 from nt_lightning.traces.pool import QUESTION_KEY, Pool
 
-INFO, KEYS, VECTORS = "info.json", "question_keys.npy", "embeddings.npy"
+KEYS, VECTORS = "question_keys.npy", "embeddings.npy"
 DTYPE = np.dtype(np.float16)
 KEY_DIGITS = 16
 
@@ -136,44 +135,14 @@ def find_embeddings(pool: Pool, model_name: str) -> Embeddings:
     )
 
 
-def marks_of_embeddings(pool: Path) -> list[list[str]]:
-    """What changes when a pool's embeddings do: folder, time and digest of each."""
-    infos = [(path.name, read_info(path)) for path in sorted(pool.glob("columns/embedding-*"))]
-    return [[name, info["created"], info["sha256"][VECTORS]] for name, info in infos]
-
-
 def open_embeddings(folder: Path) -> Embeddings:
     """Embeddings in a folder, every byte verified.
 
     Raises:
         UserError: A file is missing, or a byte is not what was written.
     """
-    info = read_info(folder)
-    for name in (KEYS, VECTORS):
-        file = folder / name
-        if not file.is_file() or sha256_file(file) != info["sha256"][name]:
-            raise UserError(
-                f"{file} is damaged: its sha256 is not that of {INFO}; remove {folder} and "
-                "embed the questions again"
-            )
+    info = verified_info(folder)
     return Embeddings(np.load(folder / KEYS), np.load(folder / VECTORS, mmap_mode="r"), info)
-
-
-def read_info(folder: Path) -> dict[str, Any]:
-    """What ``info.json`` of embeddings says.
-
-    Raises:
-        UserError: It is missing or damaged.
-    """
-    path = folder / INFO
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        checksum = info.pop("checksum")
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
-        checksum, info = None, {}
-    if checksum != digest(info):
-        raise UserError(f"{path} is damaged: its text is not what was written; remove {folder}")
-    return dict(info)
 
 
 def write_embeddings(
@@ -197,15 +166,8 @@ def write_embeddings(
             vectors[part.places] = part.vectors
         vectors.flush()
         del vectors
-        said = {
-            **info,
-            "num_questions": len(keys),
-            "dimensions": dimensions,
-            "dtype": DTYPE.name,
-            "created": datetime.now(UTC).isoformat(),
-            "sha256": {name: sha256_file(partial / name) for name in (KEYS, VECTORS)},
-        }
-        write_json(partial / INFO, {**said, "checksum": digest(said)})
+        shape = {"num_questions": len(keys), "dimensions": dimensions, "dtype": DTYPE.name}
+        write_info(partial, (KEYS, VECTORS), {**info, **shape})
 
 
 def _chunk_numbers(chunk: pa.Array) -> Keys:

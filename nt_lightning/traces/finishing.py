@@ -8,6 +8,7 @@ from typing import NamedTuple
 from nt_lightning.errors import UserError
 from nt_lightning.traces import record
 from nt_lightning.traces.formats import Format, columns_of, format_of, make_formats
+from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
 from nt_lightning.traces.public_sets import require
 from nt_lightning.traces.reasoningflow import Labels
 from nt_lightning.traces.shapes import BadRowError, Candidate, DroppedRowError, Row
@@ -17,6 +18,8 @@ CUT_OFF = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"
 OUT_OF_TOKENS = "the reply was cut off at its longest"
 EMPTY = "the reply is empty"
 NO_ANSWER = "there is reasoning and no answer"
+NO_REPLY = "the question has no reply"
+TAGGED = "a think tag stands inside the reasoning or the answer"
 
 
 class Entry(NamedTuple):
@@ -29,6 +32,10 @@ class Entry(NamedTuple):
 
 class Finisher:
     """Makes rows of a pool from rows of one source.
+
+    Where a public set has an id twice, the later one gets the number of its row (our choice: the
+    rows are sound, and nothing refers to them yet). In other rows ids are the user's own and
+    may refer to something; there an id that stands twice is a mistake, see ``Rows``.
 
     Args:
         name: Of the file or set, for ids and sources.
@@ -45,6 +52,8 @@ class Finisher:
         self.labels = Labels()
         self.formats = make_formats(self.labels)
         self.used: Counter[str] = Counter()
+        self.num_renamed = 0
+        self._own_names: set[str] = set()  # ids that the source gives, not those made of numbers
         self._known: dict[frozenset[str], str] = {}
         self._format = format
         if format is not None and format not in self.formats:
@@ -80,6 +89,8 @@ class Finisher:
         one = self.formats[name]
         require(row, one.needs, _called(name))
         entries = [self._finished(found, one, number) for found in one.adapt(row)]
+        if not entries:
+            raise DroppedRowError(NO_REPLY)
         self.used[name] += 1
         return one, entries
 
@@ -97,7 +108,7 @@ class Finisher:
             row |= {"teacher": teacher} if teacher else {}
         if one.source is not None:
             row.setdefault("source", one.source or self.name)
-        self._name(row, one, number)
+        self._name(row, one, number, in_pool=candidate.problem is None)
         try:
             if candidate.problem is not None:
                 raise candidate.problem
@@ -106,13 +117,21 @@ class Finisher:
             return Entry(row, candidate.thinks, error)
         return Entry(row, candidate.thinks, None)
 
-    def _name(self, row: Row, one: Format, number: int) -> None:
+    def _name(self, row: Row, one: Format, number: int, *, in_pool: bool) -> None:
         """Give the row its id."""
+        is_given = "id" in row
         own = row.setdefault("id", f"{self.name}-{number}")
         if type(own) is int:  # a bare number says little where the set has a name
             row["id"] = own = str(own) if one.source is None else f"{self.name}-{own}"
-        if one.part and isinstance(own, str) and one.part in row:
-            row["id"] = f"{own}/{row[one.part]}"
+        suffix = f"/{row[one.part]}" if one.part and one.part in row else ""
+        if not isinstance(own, str):
+            return
+        if one.source is not None and is_given and in_pool:
+            if own + suffix in self._own_names:
+                own = f"{own}-{number}"
+                self.num_renamed += 1
+            self._own_names.add(own + suffix)
+        row["id"] = own + suffix
 
 
 def _called(name: str) -> str:
@@ -142,3 +161,8 @@ def _complete(row: Row, one: Format, found: list[str]) -> None:
     if isinstance(answer, str) and not answer.strip():
         thought = isinstance(reasoning, str) and reasoning.strip()
         raise DroppedRowError(NO_ANSWER if thought else EMPTY)
+    for name, value in (("reasoning", reasoning), ("answer", answer)):
+        for tag in (THINK_OPEN, THINK_CLOSE):
+            if isinstance(value, str) and tag in value:
+                problem = f"holds the tag {tag}; reasoning and answer are apart"
+                raise DroppedRowError(TAGGED, f"column {name!r}: {problem}")

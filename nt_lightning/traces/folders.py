@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from nt_lightning.errors import UserError
 from nt_lightning.traces.pool import MANIFEST
 
+log = logging.getLogger(__name__)
 LINES = (".jsonl", ".jsonl.gz", ".ndjson")
+SHOWN = 8  # files that are named
 SPLITS = {"train": "train", "test": "test", "validation": "validation"}
 SPLITS |= {"valid": "validation", "val": "validation", "dev": "validation"}
 _SPLIT = re.compile(rf"(?:^|[-_.])({'|'.join(SPLITS)})(?:[-_.\d]|$)")
@@ -24,6 +28,7 @@ def files_of(folder: Path, config_name: str | None, split: str | None) -> list[P
 
     Raises:
         UserError: It is not clear which files are meant, there are none, or it is a pool.
+            Parquet beside JSONL is not clear (our choice): often both hold the same rows.
     """
     if (folder / MANIFEST).is_file():
         raise UserError(f"input: {folder} is a pool already; it needs no import")
@@ -46,6 +51,7 @@ def files_of(folder: Path, config_name: str | None, split: str | None) -> list[P
             f"input: {folder} has files in several folders ({', '.join(parents)}); give one of "
             "them as --input, or its name as --config_name"
         )
+    _refuse_two_forms(files, folder)
     return files
 
 
@@ -61,7 +67,34 @@ def _of_split(files: list[Path], folder: Path, split: str | None) -> list[Path]:
             f"split: {folder} has no files of the split {wanted!r}; by their names there are: "
             f"{', '.join(found) or 'none'}"
         )
-    return [file for file, one in splits.items() if one == wanted]
+    read = [file for file, one in splits.items() if one == wanted]
+    if nameless := [file for file, one in splits.items() if one is None]:
+        log.warning(
+            "%s: read is %s; not read, since their names tell no split: %s",
+            *(folder, _listed(read, folder), _listed(nameless, folder)),
+        )
+    return read
+
+
+def _refuse_two_forms(files: list[Path], folder: Path) -> None:
+    """Raise UserError where the same rows may stand in several files."""
+    stems = {_stem(file) for file in files}
+    if len(stems) < len(files) or len({file.suffix == ".parquet" for file in files}) > 1:
+        raise UserError(
+            f"input: {folder} has files of several forms, which may hold the same rows: "
+            f"{_listed(files, folder)}; give one of them as --input"
+        )
+
+
+def _stem(file: Path) -> str:
+    """A file's name without its form."""
+    return next(file.name.removesuffix(e) for e in (*LINES, ".parquet") if file.name.endswith(e))
+
+
+def _listed(files: Collection[Path], folder: Path) -> str:
+    names = [str(file.relative_to(folder)) for file in files]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _split_of(path: Path) -> str | None:

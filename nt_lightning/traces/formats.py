@@ -14,6 +14,9 @@ from nt_lightning.traces.shapes import BadRowError, Candidate, Row
 # Columns that number rows and say nothing of a set.
 _NUMBERING = {"id", "idx", "index", "uuid", "__index_level_0__"}
 _MATH_NOTES = {"subject", "level", "unique_id"}
+# Where any of these is, an answer beside it is no question's alone.
+_REPLIES = {"messages", "conversations", "generations", "responses", *shapes.REPLY_COLUMNS}
+_REPLIES -= {"answer"}
 
 
 class Format(NamedTuple):
@@ -84,7 +87,7 @@ def _is(*wanted: str) -> Callable[[Set[str]], bool]:
 
 def _is_math(names: Set[str]) -> bool:
     noted = {"question", "answer", "solution"} <= names and bool(_MATH_NOTES & names)
-    return {"problem", "answer"} <= names or noted
+    return ({"problem", "answer"} <= names or noted) and not _REPLIES & names
 
 
 _S1K = [

@@ -7,6 +7,7 @@ than ids, teachers and numbers.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from nt_lightning.traces.quarantine import OnBadRow, Quarantine
 from nt_lightning.traces.shapes import BadRowError, DroppedRowError
 from nt_lightning.traces.sources import Source
 
+log = logging.getLogger(__name__)
 ROWS_PER_CHUNK = 1_000  # 20 MB of long reasoning
 NO_BLOCK = "no end of thinking, but most replies of its teacher think (cut off, or an error?)"
 
@@ -64,6 +66,10 @@ class Rows:
         while chunk := list(islice(entries, ROWS_PER_CHUNK)):
             self._append(chunk)
         self._finisher.labels.report(Path(source.title))
+        self.num_renamed = self._finisher.num_renamed
+        if self.num_renamed:
+            said = "%s: %d ids stand twice; row numbers were added"
+            log.warning(said, source.title, self.num_renamed)
         self._drop_cut_off()
         self._drop_repeated()
 

@@ -18,6 +18,7 @@ from nt_lightning.traces.shapes import (
     DroppedRowError,
     Row,
     from_conversations,
+    gold,
     objects,
     part,
     text,
@@ -27,6 +28,8 @@ from nt_lightning.traces.shapes import (
 R1 = "DeepSeek-R1"
 UNFINISHED = "the reasoning is incomplete"
 NO_FINAL_ANSWER = "the solution does not end in a final answer"
+NAMELESS = "a response without text or its model's name (its question stays)"
+FURTHER = "a response after the first of its question (its question stays)"
 S1K_TEACHERS = {"gemini": "Gemini-2.0-Flash-Thinking", "deepseek": R1}
 MIP_REPLY = "model_answer"
 MIP_REPLIES = {"deepseek-reasoner (question)": R1}  # replies whose column names the teacher
@@ -39,13 +42,24 @@ _OWN_IDS = ("id", "uuid", "unique_id", "Record ID", "question_id")
 
 
 def from_natural_reasoning(row: Row) -> list[Candidate]:
-    """A question with the answer of Llama-3.3-70B-Instruct, the other side of "models disagree"."""
-    columns = _question(row, "question") | _gold(row, "reference_answer")
-    responses = objects(row, "responses") if row.get("responses") is not None else []
-    if responses and (answer := part(responses[0], "response", "responses").strip()):
-        columns["second_teacher"] = part(responses[0], "response_model", "responses")
-        columns["second_answer"] = answer
-    return [Candidate(columns)]
+    """A question with the answer of Llama-3.3-70B-Instruct, the other side of "models disagree".
+
+    The set has one response a row, of which a question holds no more; further ones are left out.
+    """
+    columns = _question(row, "question") | gold(row, "reference_answer")
+    left_out = []
+    for response in objects(row, "responses") if row.get("responses") is not None else []:
+        second = {
+            name: (part(response, key, "responses") or "").strip()
+            for name, key in (("second_teacher", "response_model"), ("second_answer", "response"))
+        }
+        if not all(second.values()):
+            left_out.append(DroppedRowError(NAMELESS))
+        elif "second_answer" in columns:
+            left_out.append(DroppedRowError(FURTHER))
+        else:
+            columns |= second
+    return [Candidate(columns), *(Candidate(columns, problem=problem) for problem in left_out)]
 
 
 def from_openthoughts(row: Row) -> list[Candidate]:
@@ -55,16 +69,16 @@ def from_openthoughts(row: Row) -> list[Candidate]:
 
 def from_openthoughts_metadata(row: Row) -> list[Candidate]:
     """The configuration ``metadata``: reasoning and solution in columns of their own."""
-    columns = _question(row, "problem") | _gold(row, "ground_truth_solution")
+    columns = _question(row, "problem") | gold(row, "ground_truth_solution")
     columns |= _present(row, "domain") | _source("OpenThoughts-114k", row.get("source"))
     return [_apart(columns, row, "deepseek_reasoning", "deepseek_solution")]
 
 
 def from_openr1_math(row: Row) -> list[Candidate]:
     """Each generation is a trace; Math-Verify's verdict is ``correct``."""
-    question = _question(row, "problem") | _gold(row, "answer") | _present(row, "problem_type")
+    question = _question(row, "problem") | gold(row, "answer") | _present(row, "problem_type")
     question |= _source("OpenR1-Math-220k", row.get("source"))
-    generations = row["generations"]
+    generations = [] if row["generations"] is None else row["generations"]
     if not isinstance(generations, list):
         raise BadRowError(f"column 'generations': {not_of('a list of texts', generations)}")
     reasons = _aligned(row, "finish_reasons", generations)
@@ -84,7 +98,7 @@ def from_openr1_math(row: Row) -> list[Candidate]:
 
 def from_s1k(row: Row) -> list[Candidate]:
     """The attempts of Gemini and of DeepSeek-R1 at one question, with their grades."""
-    question = _question(row, "question") | _gold(row, "solution")
+    question = _question(row, "question") | gold(row, "solution")
     question |= _source("s1K-1.1", row.get("source_type"))
     found = []
     there = [name for name in S1K_TEACHERS if any(key.startswith(f"{name}_") for key in row)]
@@ -105,7 +119,7 @@ def from_limo(row: Row) -> list[Candidate]:
     The answer begins at the last heading ``Final Answer``, or else is the last paragraph if that
     has a box (our choice, since the set does not mark it).
     """
-    columns = _question(row, "question") | _gold(row, "answer")
+    columns = _question(row, "question") | gold(row, "answer")
     candidate = with_reply(columns, row["solution"], "solution")
     if candidate.problem or candidate.thinks or not candidate.columns["answer"]:
         return [candidate]
@@ -122,19 +136,19 @@ def from_limo(row: Row) -> list[Candidate]:
 
 def from_gsm8k(row: Row) -> list[Candidate]:
     """A question and what stands behind ``####`` in its solution, thousands commas and all."""
-    gold = after_hashes(text(row, "answer"))
-    if not gold:
+    behind = after_hashes(text(row, "answer"))
+    if not behind:
         raise BadRowError(
             "column 'answer': has no line '#### <gold answer>' as GSM8K has; a teacher's answer "
             "needs columns teacher and reasoning, a gold answer is called reference_answer"
         )
-    return [Candidate(_question(row, "question") | {"reference_answer": gold})]
+    return [Candidate(_question(row, "question") | {"reference_answer": behind})]
 
 
 def from_math(row: Row) -> list[Candidate]:
     """A problem and its final answer, as MATH-500 and AIME have them; the solution is not read."""
     name = "problem" if "problem" in row else "question"
-    columns = _question(row, name) | _gold(row, "answer")
+    columns = _question(row, name) | gold(row, "answer")
     return [Candidate(columns | _present(row, "subject") | _present(row, "level"))]
 
 
@@ -142,9 +156,9 @@ def from_mip_overthinking(row: Row) -> list[Candidate]:
     """A reply to a question of GSM8K; the gold answer stands behind ``####``."""
     name = next((key for key in MIP_REPLIES if key in row), MIP_REPLY)
     require(row, (name,), "the format mip_overthinking")
-    columns = _question(row, "question") | _gold(row, "answer")
-    if isinstance(row["answer"], str) and (gold := after_hashes(row["answer"])):
-        columns["reference_answer"] = gold
+    columns = _question(row, "question") | gold(row, "answer")
+    if isinstance(row["answer"], str) and (behind := after_hashes(row["answer"])):
+        columns["reference_answer"] = behind
     if name in MIP_REPLIES:
         columns["teacher"] = MIP_REPLIES[name]
     return [with_reply(columns, row[name], name)]
@@ -169,16 +183,6 @@ def _question(row: Row, name: str) -> Row:
     """The question, and the set's own id where there is one."""
     own = next((row[key] for key in _OWN_IDS if row.get(key) not in (None, "")), None)
     return {"question": text(row, name)} | ({} if own is None else {"id": own})
-
-
-def _gold(row: Row, name: str) -> Row:
-    """The reference answer, if it is not blank; a number becomes text."""
-    value = row.get(name)
-    if type(value) in (int, float):
-        value = str(value)
-    if value is not None and not isinstance(value, str):
-        raise BadRowError(f"column {name!r}: {not_of('text', value)}")
-    return {"reference_answer": value.strip()} if value and value.strip() else {}
 
 
 def _source(name: str, own: object) -> Row:

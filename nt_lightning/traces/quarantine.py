@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -32,8 +34,8 @@ class LeftOut(NamedTuple):
 class Quarantine:
     """What is left out of one source.
 
-    A row that is dropped because its reply is cut off or empty is as the set is; one that cannot
-    be understood is a mistake, and ``on_bad_row`` says what happens.
+    A row that is dropped because its reply is cut off, empty or unclear is as the set is; one with
+    a column that is missing or of another type is a mistake, and ``on_bad_row`` says what happens.
 
     Args:
         source: Where the rows come from.
@@ -74,19 +76,31 @@ class Quarantine:
         self._rows.setdefault(number, []).append((shown, problem))
 
     def write(self, target: Path) -> None:
-        """List what was left out; where that is nothing, an older list goes.
+        """List what was left out; where that is nothing, an older list goes."""
+        with self.writing(target):
+            pass
 
-        The text is the row's own, read a second time: whole where it was not understood, so that
-        it can be mended, else its beginning.
-        """
+    @contextmanager
+    def writing(self, target: Path) -> Iterator[None]:
+        """``write``, but an older list stays until the body is done, and if it fails."""
         if not self._rows:
+            yield
             target.unlink(missing_ok=True)
             return
-        with replacing_file(target) as partial, partial.open("w", encoding="utf-8") as out:
+        with replacing_file(target) as partial:
+            self._list(partial)
+            yield
+        log.warning("%s: %d rows left out, listed in %s", self._source.title, self.total, target)
+
+    def _list(self, file_of_list: Path) -> None:
+        """Write the list; the text is the row's own, read a second time.
+
+        It is whole where it was not understood, so that it can be mended, else its beginning.
+        """
+        with file_of_list.open("w", encoding="utf-8") as out:
             for number, text in self._source.texts(self._rows.keys()):
                 file, row = self._source.place(number)
                 for name, problem in self._rows[number]:
                     shown = text[:TEXT_SHOWN] if isinstance(problem, DroppedRowError) else text
                     entry = LeftOut(file, row, name, str(problem), shown)
                     out.write(json.dumps(entry._asdict(), ensure_ascii=False) + "\n")
-        log.warning("%s: %d rows left out, listed in %s", self._source.title, self.total, target)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from nt_lightning.traces.columns import not_of
-from nt_lightning.traces.responses import CutOffError, has_think_block, split_response
+from nt_lightning.traces.responses import SplitError, has_think_block, split_response
 
 Row = dict[str, Any]
 # What a trace has and a question has not.
@@ -22,8 +22,9 @@ REPLY_COLUMNS = (
     "finish_reason",
     "response_tokens",
 )
-UNCLOSED = "thinking is never closed"
 _ROLES = {"human": "user", "gpt": "assistant"}  # ShareGPT's names
+_INSTRUCTIONS = ("system", "developer")  # turns
+_TEXT_PARTS = ("text", "input_text", "output_text")  # OpenAI's names
 
 
 class BadRowError(Exception):
@@ -31,7 +32,7 @@ class BadRowError(Exception):
 
 
 class DroppedRowError(BadRowError):
-    """Why a sound row is left out: its reply is cut off or empty, as some are in every set.
+    """Why a sound row is left out: its reply is cut off, empty or unclear, as some always are.
 
     Args:
         reason: A short text that is the same for every such row, under which they are counted.
@@ -77,31 +78,30 @@ def from_question(row: Row) -> list[Candidate]:
 def from_response(row: Row) -> list[Candidate]:
     """``response`` with a think block in it, or beside a column ``reasoning``."""
     out = {key: value for key, value in row.items() if key != "response"}
-    response = text(row, "response")
     if row.get("reasoning"):
-        return [Candidate(out | {"answer": response.strip()}, thinks=True)]
-    reasoning, answer = split(response, "response")
-    return [Candidate(out | {"reasoning": reasoning, "answer": answer}, has_think_block(response))]
+        response = "" if row["response"] is None else text(row, "response")
+        return [_replied(out, row["reasoning"], response, thinks=True)]
+    return [with_reply(out, row["response"], "response")]
 
 
 def from_messages(row: Row) -> list[Candidate]:
     """One user and one assistant turn, the reasoning in it or beside ``messages``.
 
-    A system turn is dropped, since the student has its own.
+    A system or developer turn is dropped, since the student has its own.
     """
     question, reply = _talk(row, "messages")
     out = {key: value for key, value in row.items() if key != "messages"}
-    out["question"] = text(question, "content")
-    response = text(reply, "content")
+    out["question"] = _content(question)
+    # null: a reply that broke off while it thought
+    response = "" if reply.get("content", "") is None else _content(reply)
     if row.get("reasoning"):
         if split(response, "messages") != ("", response.strip()):
             raise BadRowError("column 'messages': has a think block beside a column 'reasoning'")
-        return [Candidate(out | {"answer": response.strip()}, thinks=True)]
+        return [_replied(out, row["reasoning"], response, thinks=True)]
     # DeepSeek's interface has reasoning_content, OpenRouter's and vLLM's has reasoning
     for key in ("reasoning_content", "reasoning"):
         if reply.get(key):
-            out |= {"reasoning": text(reply, key).strip(), "answer": response.strip()}
-            return [Candidate(out, thinks=True)]
+            return [_replied(out, text(reply, key).strip(), response, thinks=True)]
     return [with_reply(out, response, "messages")]
 
 
@@ -110,7 +110,7 @@ def from_conversations(row: Row) -> list[Candidate]:
     out = {key: value for key, value in row.items() if key not in ("conversations", "system")}
     turns = []
     for turn in objects(row, "conversations"):
-        role = part(turn, "from", "conversations")
+        role = part(turn, "from", "conversations") or ""
         turns.append(
             {"role": _ROLES.get(role, role), "content": part(turn, "value", "conversations")}
         )
@@ -135,22 +135,30 @@ def with_reply(columns: Row, reply: object, column: str) -> Candidate:
         reasoning, answer = split(reply, column)
     except BadRowError as error:
         return Candidate(columns, problem=error)
-    return Candidate(columns | {"reasoning": reasoning, "answer": answer}, has_think_block(reply))
+    return _replied(columns, reasoning, answer, has_think_block(reply))
 
 
 def split(response: str, column: str) -> tuple[str, str]:
-    """Reasoning and answer of a response; the row is bad where they cannot be told apart.
+    """Reasoning and answer of a response.
 
     Raises:
-        DroppedRowError: The response was cut off while it thought.
-        BadRowError: It has several think blocks, or one behind other text.
+        DroppedRowError: The response was cut off, has several think blocks, or one behind other
+            text.
     """
     try:
         return split_response(response)
-    except CutOffError as error:
-        raise DroppedRowError(UNCLOSED, f"column {column!r}: {error}") from None
-    except ValueError as error:
-        raise BadRowError(f"column {column!r}: {error}") from None
+    except SplitError as error:
+        raise DroppedRowError(error.reason, f"column {column!r}: {error}") from None
+
+
+def gold(row: Row, name: str) -> Row:
+    """The reference answer, if it is not blank; a number becomes text."""
+    value = row.get(name)
+    if type(value) in (int, float):
+        value = str(value)
+    if value is not None and not isinstance(value, str):
+        raise BadRowError(f"column {name!r}: {not_of('text', value)}")
+    return {"reference_answer": value.strip()} if value and value.strip() else {}
 
 
 def text(row: Mapping[str, Any], key: str) -> str:
@@ -161,13 +169,14 @@ def text(row: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def part(item: Mapping[str, Any], key: str, column: str) -> str:
-    """The text under a key of an object that stands in a column."""
+def part(item: Mapping[str, Any], key: str, column: str) -> str | None:
+    """The text, or null, under a key of an object that stands in a column."""
     if key not in item:
         raise BadRowError(f"column {column!r}: {key!r} is missing; found: {', '.join(item)}")
-    if not isinstance(item[key], str):
-        raise BadRowError(f"column {column!r}: {key!r} {not_of('text', item[key])}")
-    return str(item[key])
+    found = item[key]
+    if found is not None and not isinstance(found, str):
+        raise BadRowError(f"column {column!r}: {key!r} {not_of('text', found)}")
+    return found
 
 
 def objects(row: Row, key: str) -> list[Row]:
@@ -183,8 +192,30 @@ def _talk(row: Row, column: str) -> tuple[Row, Row]:
     turns = row[column]
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise BadRowError(f"column {column!r}: is no list of {{role, content}}")
-    talk = [turn for turn in turns if turn.get("role") != "system"]
+    talk = [turn for turn in turns if turn.get("role") not in _INSTRUCTIONS]
     roles = [turn.get("role") for turn in talk]
     if roles != ["user", "assistant"]:
         raise BadRowError(f"column {column!r}: needs one user and one assistant turn, has {roles}")
     return talk[0], talk[1]
+
+
+def _content(turn: Row) -> str:
+    """The text of a turn; parts of text are put together by newlines, as vLLM does."""
+    found = turn.get("content")
+    parts = found if isinstance(found, list) else []
+    if parts and all(isinstance(one, dict) and one.get("type") in _TEXT_PARTS for one in parts):
+        return "\n".join(text(one, "text") for one in parts)
+    return text(turn, "content")
+
+
+def _replied(columns: Row, reasoning: object, answer: str, thinks: bool) -> Candidate:
+    """A reply beside the columns of its row.
+
+    An ``answer`` among them that stands beside a ``problem`` or is not the reply's is the gold one
+    (our choice), unless there is a ``reference_answer``.
+    """
+    answer = answer.strip()
+    is_gold = "problem" in columns or columns.get("answer") != answer
+    if is_gold and columns.get("reference_answer") is None:
+        columns = columns | gold(columns, "answer")
+    return Candidate(columns | {"reasoning": reasoning, "answer": answer}, thinks)

@@ -1,5 +1,9 @@
 """Files and folders that are whole or absent."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +17,9 @@ from nt_lightning.files import (
     replacing_file,
     replacing_folder,
     sha256_file,
+    sweep,
+    tidy_at_sigterm,
+    waiting_folder,
     write_json,
 )
 
@@ -117,3 +124,96 @@ def test_a_file_in_the_folders_place(tmp_path):
     (tmp_path / "taken").touch()
     with pytest.raises(UserError, match="taken is a file"), replacing_folder(tmp_path / "taken"):
         pass
+
+
+# -- what killed processes leave -------------------------------------------------------------------
+
+
+@pytest.fixture
+def dead():
+    """The id of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def leave(monkeypatch, path, pid, ending="partial", host=None):
+    """What a process with this id leaves beside a path; returns the name."""
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "getpid", lambda: pid)
+        if host:
+            patch.setattr(files.platform, "node", lambda: host)
+        return files._beside(path, ending)
+
+
+def test_what_a_dead_process_left_is_removed(tmp_path, monkeypatch, dead):
+    path = tmp_path / "a[1].jsonl"
+    leave(monkeypatch, path, dead).write_text("half")
+    folder = leave(monkeypatch, path, dead)
+    (folder / "deep").mkdir(parents=True)
+    stay = [
+        leave(monkeypatch, path, os.getpid()),
+        leave(monkeypatch, path, 1),  # another user's, it may be
+        leave(monkeypatch, path, dead, host="another"),
+        leave(monkeypatch, tmp_path / "a", dead),
+        leave(monkeypatch, tmp_path / "a[1].jsonl.quarantine.jsonl", dead),
+        leave(monkeypatch, tmp_path / "a1.jsonl", dead),
+        path.with_name(f".{path.name}.swp"),
+        path.with_name(f".{path.name}.0123abcd.partial"),  # says no process
+    ]
+    for one in stay:
+        one.touch()
+    sweep(path)
+    assert names(tmp_path) == sorted(one.name for one in stay)
+    sweep(tmp_path / "no" / "such")
+
+
+def test_a_folder_that_was_moved_away_comes_back(tmp_path, monkeypatch, dead):
+    path = tmp_path / "pool"
+    old = leave(monkeypatch, path, dead, "old")
+    old.mkdir()
+    (old / "one").touch()
+    leave(monkeypatch, path, dead).mkdir()
+    sweep(path)
+    assert names(tmp_path) == ["pool"]
+    assert names(path) == ["one"]
+    leave(monkeypatch, path, dead, "old").mkdir()  # the new one is in its place
+    with replacing_folder(path) as partial:
+        assert names(tmp_path) == sorted(["pool", partial.name])
+        (partial / "two").touch()
+    assert names(tmp_path) == ["pool"]
+    assert names(path) == ["two"]
+
+
+def test_a_waiting_folder_goes(tmp_path):
+    with pytest.raises(CrashError), waiting_folder(tmp_path / "new" / "pool") as folder:
+        crash_after((folder / "one").touch)
+    assert names(tmp_path / "new") == []
+
+
+def test_sigterm_tidies(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def write():
+        with tidy_at_sigterm(), replacing_folder(tmp_path / "folder") as partial:
+            (partial / "one").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as stopped:
+        write()
+    assert stopped.value.code == 143
+    assert names(tmp_path) == []
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_another_thread_hears_no_signals():
+    heard = []
+
+    def run():
+        with tidy_at_sigterm():
+            heard.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert heard == [signal.getsignal(signal.SIGTERM)]

@@ -41,7 +41,9 @@ def import_pool(
     columns, or {question, response} with a think block in the response, or chat messages with one
     question and one answer; or a question alone, for a pool of questions.
 
-    Replies that were cut off or are empty are left out and listed in OUTPUT.quarantine.jsonl.
+    Replies that were cut off, are empty or cannot be divided into reasoning and answer are left
+    out and listed in OUTPUT.quarantine.jsonl. Where a public set has an id twice, the later row's
+    gets its number; in other files an id that stands twice is a row that cannot be understood.
 
     Args:
         input: File (.jsonl, .jsonl.gz, .json, .parquet), folder of Parquet or JSONL files, or a
@@ -53,8 +55,8 @@ def import_pool(
         split: Split of a Hub set or of a folder's files; default train.
         tokenizer: Model whose tokens of reasoning and answer are response_tokens where the rows do
             not say it: smollm2-135m-instruct, a Hub id or a folder.
-        on_bad_row: What a row does that cannot be understood: refuse the input, or be left out and
-            listed in OUTPUT.quarantine.jsonl.
+        on_bad_row: What a row does that cannot be understood (a column is missing or of another
+            type): refuse the input, or be left out and listed in OUTPUT.quarantine.jsonl.
         overwrite: Replace a pool that is already there.
     """
     from nt_lightning.pool.imports import ImportSettings, import_rows

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nt_lightning.__main__ import main
+from nt_lightning.errors import UserError
 from nt_lightning.files import sha256_file
 from nt_lightning.pool.commands.import_pool import Format
 from nt_lightning.traces.formats import make_formats
@@ -73,6 +75,9 @@ def test_import_writes_a_pool_with_its_lineage(file, tmp_path, capsys):
         "rows_in": 2,
         "rows_out": 2,
         "dropped": {},
+        "ids_renamed": 0,
+        "config_name": None,
+        "split": None,
         "tokenizer": None,
         "response_tokens_filled": 0,
     }
@@ -152,6 +157,92 @@ def test_what_was_cut_off_needs_no_leave(file, tmp_path, capsys):
     assert not listed.exists()  # it was about other rows
 
 
+def test_a_pool_that_stays_keeps_its_list(file, tmp_path, capsys):
+    """The pool of a failed import with --overwrite true is the old one, and so is the list."""
+    with file.open("a") as out:
+        out.write(json.dumps({"question": "P", "response": "<think>one"}) + "\n")
+    folder, listed = tmp_path / "p", tmp_path / "p.quarantine.jsonl"
+    arguments = ["import", "--output", folder, "--teacher", "r1", "--overwrite", "true"]
+    assert pool(*arguments, "--input", file) == 0
+    before = listed.read_text()
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"question": "P", "response": " "}) + "\n")
+    assert "no usable row" in refused(capsys, *arguments, "--input", other)
+    rows = [{"question": "P", "response": response} for response in ("A", " ")]
+    other.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nt_lightning.pool.imports.write_pool", _no_room)
+        assert "no room" in refused(capsys, *arguments, "--input", other)
+    assert listed.read_text() == before
+    assert len(Pool(folder)) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("in.jsonl", "other.jsonl", "p", "p.quarantine.jsonl")
+    ]
+
+
+def test_where_there_is_no_pool_the_list_says_why(tmp_path, capsys):
+    (tmp_path / "in.jsonl").write_text(json.dumps({"question": "P", "response": " "}) + "\n")
+    arguments = ["import", "--input", tmp_path / "in.jsonl", "--output", tmp_path / "p"]
+    refused(capsys, *arguments, "--teacher", "t")
+    assert json.loads((tmp_path / "p.quarantine.jsonl").read_text())["reason"] == (
+        "the reply is empty"
+    )
+
+
+def _no_room(*arguments, **options):
+    raise UserError("no room")
+
+
+STUCK = """
+import sys, time, types
+from nt_lightning.__main__ import main
+from nt_lightning.traces import adapters, pool
+
+def stuck(*arguments, **options):
+    print("stuck", flush=True)
+    time.sleep(60)
+
+pool._write_shards = stuck
+adapters.json = types.SimpleNamespace(dumps=stuck)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def stopped(number, *arguments):
+    """The exit code of a command that hears this signal while it writes."""
+    command = [sys.executable, "-c", STUCK, "pool", *map(str, arguments)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "stuck\n"
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    return process.returncode
+
+
+def hidden(folder):
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_what_stopped_commands_leave(file, tmp_path):
+    """SIGTERM tidies as Ctrl+C does; after SIGKILL, the next command that writes there does."""
+    with file.open("a") as out:
+        out.write(json.dumps({"question": "P", "response": "<think>one"}) + "\n")
+    folder, out = tmp_path / "p", tmp_path / "out.jsonl"
+    arguments = ["import", "--input", file, "--output", folder, "--teacher", "r1"]
+    assert stopped(signal.SIGTERM, *arguments) == 143
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+    assert stopped(signal.SIGKILL, *arguments) == -signal.SIGKILL
+    assert len(hidden(tmp_path)) == 3  # what waits, the list, the pool
+    assert pool(*arguments) == 0
+    assert hidden(tmp_path) == []
+    exported = ["export", "--pool", folder, "--output", out]
+    assert stopped(signal.SIGTERM, *exported) == 143
+    assert hidden(tmp_path) == []
+    assert stopped(signal.SIGKILL, *exported) == -signal.SIGKILL
+    assert len(hidden(tmp_path)) == 1
+    assert pool(*exported) == 0
+    assert hidden(tmp_path) == []
+
+
 def test_questions_alone_make_a_pool_of_questions(tmp_path, capsys):
     file, folder = tmp_path / "in.jsonl", tmp_path / "pool"
     rows = [{"question": "P", "reference_answer": "4"}, {"question": "Q"}, {"question": "Q"}]
@@ -204,6 +295,9 @@ def test_nothing_is_overwritten_unasked(file, tmp_path, capsys):
     assert "is no pool and not empty" in refused(capsys, *other, "--overwrite", "true")
     out.touch()
     assert "exists" in refused(capsys, "export", "--pool", folder, "--output", out)
+    for overwrite in ("true", "false"):
+        exported = ["export", "--pool", folder, "--output", tmp_path, "--overwrite", overwrite]
+        assert f"output: {tmp_path} is a folder; give a file" in refused(capsys, *exported)
 
 
 def test_export_can_be_imported_again(file, tmp_path, capsys):
@@ -234,6 +328,17 @@ def test_show(file, tmp_path, capsys, monkeypatch):
         ["words", "of", "answer", "2", "2", "2", "2", "2", "2", "2"],
     ):
         assert line in shown
+
+
+def test_show_of_questions(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    row = {"question": "P", "source": "s"}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    pool("import", "--input", tmp_path / "in.jsonl", "--output", tmp_path / "pool")
+    pool("show", "--pool", tmp_path / "pool")
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["column", "value", "questions", "share"] in shown
+    assert ["source", "s", "1", "100.0%"] in shown
 
 
 def test_show_names_the_most_common_values(tmp_path, capsys):

@@ -75,7 +75,38 @@ def test_a_column_that_says_there_is_no_reasoning_is_believed(read):
         (reply(THOUGHT, stop_reason="max_tokens"), "the reply was cut off at its longest"),
         (reply("<think>R"), "thinking is never closed"),
         (reply("think\nR"), "thinking is never closed"),
+        (reply("Sure! <think>R</think>A"), "reasoning and answer cannot be told apart"),
+        (reply("<think>R</think>A</think>"), "reasoning and answer cannot be told apart"),
+        (reply("<think>R</think>Use <think>"), "reasoning and answer cannot be told apart"),
+        (
+            reply("[THINK]Is it </think>?[/THINK]A"),
+            "a think tag stands inside the reasoning or the answer",
+        ),
+        (
+            {"question": "Q", "teacher": "t", "reasoning": "R", "answer": "a <think>"},
+            "a think tag stands inside the reasoning or the answer",
+        ),
+        (reply("<|begin_of_thought|>R<|end_of_thought|>A"), "the answer has no end"),
         (reply(" "), "the reply is empty"),
+        (reply(None), "the reply is empty"),
+        (reply(None, reasoning="R"), "there is reasoning and no answer"),
+        (
+            {
+                "teacher": "t",
+                "messages": [
+                    {"role": "user", "content": "Q"},
+                    {"role": "assistant", "content": None, "reasoning_content": "R"},
+                ],
+            },
+            "there is reasoning and no answer",
+        ),
+        (
+            {
+                "teacher": "t",
+                "conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": None}],
+            },
+            "the reply is empty",
+        ),
         (reply("<think>R</think> "), "there is reasoning and no answer"),
         (
             {"question": "Q", "teacher": "t", "reasoning": "R", "answer": ""},
@@ -106,6 +137,24 @@ def test_an_id_that_stands_twice(read):
     ):
         read(*rows)
     assert [row["answer"] for row in read(*rows, on_bad_row="skip")] == ["A", "B"]
+
+
+def test_a_list_stays_until_what_it_is_about_is_replaced(read, tmp_path):
+    read(reply(THOUGHT), reply(" "))
+    before = read.left_out()
+
+    def fail():
+        raise RuntimeError
+
+    for rows in ([reply(THOUGHT), reply(" "), reply(" ")], [reply(THOUGHT)]):
+        (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        again = Rows(open_source(str(tmp_path / "in.jsonl")))
+        with pytest.raises(RuntimeError), again.quarantine.writing(tmp_path / "out.jsonl"):
+            fail()
+        assert read.left_out() == before
+    with again.quarantine.writing(tmp_path / "out.jsonl"):
+        assert read.left_out() == before
+    assert read.left_out() == []
 
 
 def test_questions_and_traces_do_not_mix(read):

@@ -7,8 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from nt_lightning.errors import UserError
+from nt_lightning.traces.finishing import NO_REPLY
 from nt_lightning.traces.importing import Rows
-from nt_lightning.traces.public_sets import NO_FINAL_ANSWER, UNFINISHED
+from nt_lightning.traces.public_sets import FURTHER, NAMELESS, NO_FINAL_ANSWER, UNFINISHED
+from nt_lightning.traces.responses import UNCLEAR, UNENDED
 from nt_lightning.traces.sources import open_source
 
 NATURAL = {
@@ -135,6 +137,22 @@ def test_natural_reasoning(read):
     assert (read.last.kind, read.last.formats) == ("questions", ["natural_reasoning"])
 
 
+def test_responses_beside_the_first_are_counted(read):
+    """An ``id`` of the set's own is the question's, not that of a response that is left out."""
+    (one,) = NATURAL["responses"]
+    two = {"response_model": "Q", "response": "B"}
+    rows = [
+        {**NATURAL, "id": "a", "responses": [one, two, two]},
+        {**NATURAL, "id": "b", "responses": [{**one, "response_model": None}, two]},
+        {**NATURAL, "id": "c", "responses": [{**one, "response": " "}]},
+    ]
+    found = read(*rows)
+    assert [row["id"] for row in found] == ["a", "b", "c"]
+    assert [row.get("second_teacher") for row in found] == ["Llama3.3-70B-Instruct", "Q", None]
+    assert [row.get("second_answer") for row in found] == [one["response"], "B", None]
+    assert read.last.quarantine.counts == {FURTHER: 2, NAMELESS: 2}
+
+
 def test_a_column_that_is_not_confirmed_is_named(read):
     other = {**NATURAL, "responses": [{"model": "Llama", "response": "A"}]}
     with pytest.raises(UserError) as refused:
@@ -201,6 +219,34 @@ def test_openr1_math(read):
     assert read(OPENR1) == [shared | first | {"sample": 0}, shared | second | {"sample": 1}]
     assert read.last.quarantine.counts == {UNFINISHED: 1}
     assert read.last.num_in == 1
+
+
+def test_openr1_math_without_replies(read):
+    empty = {key: OPENR1[key] for key in ("problem", "answer", "uuid")} | {"generations": []}
+    empty |= {"is_reasoning_complete": []}
+    found = read(OPENR1, empty, empty | {"generations": None})
+    assert [row["id"] for row in found] == ["0b7b-11/0", "0b7b-11/1"]
+    assert read.last.quarantine.counts == {UNFINISHED: 1, NO_REPLY: 2}
+
+
+def test_replies_that_are_unclear_do_not_end_an_import(read):
+    lines = ["<think>R</think>S</think>A", "<think>R</think>Use <think>.", "<think>R</think>A"]
+    unnoted = dict.fromkeys(("is_reasoning_complete", "finish_reasons"))
+    (row,) = read({**OPENR1, "generations": lines, **unnoted})
+    assert row["id"] == "0b7b-11/2"
+    assert read.last.quarantine.counts == {UNCLEAR: 2}
+    question, reply = OPENTHOUGHTS["conversations"]
+    cut = {**reply, "value": reply["value"].removesuffix("<|end_of_solution|>")}
+    assert len(read(OPENTHOUGHTS, {**OPENTHOUGHTS, "conversations": [question, cut]})) == 1
+    assert read.last.quarantine.counts == {UNENDED: 1}
+
+
+def test_ids_that_a_set_has_twice(read, caplog):
+    found = read(OPENR1, {**OPENR1, "problem": "P"})
+    assert [row["id"] for row in found] == ["0b7b-11/0", "0b7b-11/1", "0b7b-11-1/0", "0b7b-11-1/1"]
+    assert "2 ids stand twice; row numbers were added" in caplog.text
+    found = read(MATH_500, MATH_500, AIME, name="m")
+    assert [row["id"] for row in found][:2] == ["test/algebra/1.json", "test/algebra/1.json-1"]
 
 
 def test_openr1_math_without_verdicts(read):
@@ -305,6 +351,35 @@ def test_maths_problems(read):
     assert read({"problem": "P", "answer": 7})[0]["reference_answer"] == "7"
     other = {"question": "Q", **{key: MATH_500[key] for key in ("solution", "answer", "level")}}
     assert read(other)[0]["question"] == "Q"
+
+
+TURNS = [{"role": "user", "content": "P"}, {"role": "assistant", "content": "<think>R</think>4"}]
+
+
+@pytest.mark.parametrize("question", [{"problem": "P"}, {"question": "P", "solution": "S"}])
+def test_maths_problems_with_replies_are_traces(read, question):
+    row = {**question, "answer": "4", "level": 2, "messages": TURNS}
+    (found,) = read(row, teacher="t")
+    assert (found["question"], found["reasoning"], found["answer"]) == ("P", "R", "4")
+    assert found["level"] == 2
+    assert read.last.formats == ["messages"]
+    if "problem" in question:
+        assert found["reference_answer"] == "4"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"response": "R</think>4"},
+        {"reasoning": "R", "teacher": "t"},
+        {"conversations": "R"},
+        {"responses": ["R</think>4"]},
+        {"finish_reason": "stop"},
+    ],
+)
+def test_no_reply_beside_a_maths_problem_is_passed_over(read, reply):
+    with pytest.raises(UserError, match="column '(question|conversations)': is"):
+        read({"problem": "P", "answer": "4", **reply}, teacher="t")
 
 
 def test_mip_overthinking(read):

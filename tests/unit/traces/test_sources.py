@@ -180,6 +180,36 @@ def test_lines_without_a_split_in_their_names(tmp_path):
         open_source(str(tmp_path), split="test")
 
 
+def test_files_that_are_not_read_are_named(tmp_path, caplog):
+    lines(tmp_path / "train.jsonl", ROW)
+    for number in range(10):
+        lines(tmp_path / f"extra{number}.jsonl", ROW)
+    lines(tmp_path / "test.jsonl", ROW)
+    assert len(rows_of(open_source(str(tmp_path)))) == 1
+    assert f"{tmp_path}: read is train.jsonl; not read, since" in caplog.text
+    assert "tell no split: extra0.jsonl, extra1.jsonl, " in caplog.text
+    assert "extra7.jsonl and 2 more" in caplog.text
+    assert "test.jsonl" not in caplog.text  # its name says what it is
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("train.jsonl", "train.parquet"),
+        ("train-0.jsonl", "train-1.parquet"),
+        ("a.jsonl", "a.jsonl.gz"),
+        ("a.ndjson", "a.jsonl"),
+    ],
+)
+def test_one_set_in_two_forms_is_not_read_twice(tmp_path, first, second):
+    for name in (first, second):
+        (parquet if name.endswith("parquet") else lines)(tmp_path / name, ROW)
+    with pytest.raises(UserError, match="files of several forms, which may hold the same") as no:
+        open_source(str(tmp_path))
+    for name in (first, second):
+        assert name in str(no.value)
+
+
 def test_folders_of_something_else(tmp_path):
     with pytest.raises(UserError, match="has no Parquet or JSONL files"):
         open_source(str(tmp_path))
