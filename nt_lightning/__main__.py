@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -18,6 +19,7 @@ TRAINER_COMMANDS = {
     "test": "Benchmarks of a checkpoint or an untrained student.",
     "predict": "Write the student's responses to a pool's questions as JSONL.",
     "select": "Run a recipe's selection without training and write its traces as a pool.",
+    "score": "Score a pool's responses by the student's own log-probabilities.",
     "preview": "Show a recipe's examples, token by token, masked and trained.",
 }
 LIGHT_COMMANDS = {
@@ -67,6 +69,7 @@ def _dispatch(arguments: list[str], *, given: bool) -> int:
 def _run_light(command: str, arguments: list[str]) -> int:
     from jsonargparse import ArgumentParser, auto_cli
 
+    from nt_lightning.files import tidy_at_sigterm
     from nt_lightning.manners import PROG, ShortErrors
 
     class Parser(ShortErrors, ArgumentParser):
@@ -76,9 +79,15 @@ def _run_light(command: str, arguments: list[str]) -> int:
     target = getattr(importlib.import_module(module), name)
     prog = f"{PROG} {command}"
     try:
-        auto_cli(target, arguments, as_positional=False, parser_class=Parser, prog=prog)
+        with tidy_at_sigterm():
+            auto_cli(target, arguments, as_positional=False, parser_class=Parser, prog=prog)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
+    except OSError as error:  # a folder that cannot be written, a full disk
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        raise UserError(f"{where}{error.strerror}") from error
     return 0
 
 

@@ -20,9 +20,12 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 import nt_lightning.data.composition
+import nt_lightning.data.naturalness
 import nt_lightning.data.selections
 import nt_lightning.data.semantic
 import nt_lightning.data.strategies
+import nt_lightning.student.naturalness.data
+import nt_lightning.student.naturalness.scorer
 import nt_lightning.student.sft  # noqa: F401  (short class names resolve for what is imported)
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.results import read_results
@@ -77,8 +80,8 @@ class CLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's commands, ``preview`` and ``select``."""
-        ours = {name: {"model", "datamodule"} for name in ("preview", "select")}
+        """Lightning's commands, ``preview``, ``select`` and ``score``."""
+        ours = {name: {"model", "datamodule"} for name in ("preview", "select", "score")}
         return {**LightningCLI.subcommands(), **ours}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -111,7 +114,7 @@ class CLI(LightningCLI):
                 CSVLogger(folder, name="", version=""),
                 TensorBoardLogger(folder, name="", version="tensorboard"),
             ]
-        if self.subcommand == "predict":
+        if self.subcommand in ("predict", "score"):
             kwargs["logger"] = False
         plugins = given.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
@@ -119,7 +122,9 @@ class CLI(LightningCLI):
         callbacks = given.callbacks or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-        if given.enable_progress_bar is not False and not (has_bar or given.barebones):
+        if self.subcommand == "score":  # has a bar of its own, of responses
+            kwargs["enable_progress_bar"] = False
+        elif given.enable_progress_bar is not False and not (has_bar or given.barebones):
             kwargs["callbacks"] = [*callbacks, RunProgressBar()]
         CLI.running = super().instantiate_trainer(**kwargs)
         return CLI.running

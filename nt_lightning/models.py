@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nt_lightning.errors import UserError
-from nt_lightning.files import cache_dir, replacing_folder, sha256_file
+from nt_lightning.files import cache_dir, digest, replacing_folder, sha256_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -90,6 +90,27 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(path)  # type: ignore[no-any-return]
     except (OSError, ValueError) as error:
         raise UserError(missing_model(name, error)) from None
+
+
+def weights_fingerprint(name: str) -> str:
+    """Hex digest of a model's config and safetensors, by the same names as ``model_path``.
+
+    Raises:
+        UserError: There is no such model on this machine, or it has no safetensors.
+    """
+    path = Path(model_path(name))
+    if not path.is_dir():
+        from huggingface_hub import snapshot_download
+
+        try:
+            path = Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors"]))
+        except (OSError, ValueError) as error:
+            raise UserError(missing_model(name, error)) from None
+    files = sorted([*path.glob("*.safetensors"), *path.glob("config.json")])
+    if len(files) < 2:
+        problem = f"{path} lacks config.json or *.safetensors"
+        raise UserError(cannot_be_loaded(name, problem, "safetensors", WHEEL_MODELS))
+    return digest({file.name: sha256_file(file) for file in files})
 
 
 def missing_model(name: str, error: Exception) -> str:

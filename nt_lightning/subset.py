@@ -44,7 +44,7 @@ def write_subset(
     pool = open_pool(data.pool_source)
     if output.resolve() == pool.folder.resolve():
         raise UserError(f"output: {output} is the pool that is selected from; give another folder")
-    picked = pick(pool, data.wanted, data.select, data.selection_columns)
+    picked = pick(pool, data.wanted, data)
     names = _names([output, *map(Path, compare)])
     audit: dict[str, Any] = {}
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
+from nt_lightning.errors import UserError
 from nt_lightning.preview import preview
+from nt_lightning.student.naturalness.score import score_responses
 from nt_lightning.subset import write_subset
 
 
 class RecipeTrainer(Trainer):
-    """A trainer that also knows ``preview`` and ``select``."""
+    """A trainer that also knows ``preview``, ``select`` and ``score``."""
 
     def preview(
         self,
@@ -60,3 +62,29 @@ class RecipeTrainer(Trainer):
         """
         names = [compare] if isinstance(compare, str) else compare or []
         write_subset(datamodule, Path(output), names, overwrite)  # type: ignore[arg-type]
+
+    def score(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        overwrite: bool = False,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Score every response of a pool by the student's own log-probabilities.
+
+        Args:
+            model: ``NaturalnessScorer``: the student before training.
+            datamodule: ``ResponseScoring``: the responses and their steps.
+            overwrite: Score anew what is already there.
+            ckpt_path: Unused; a trained student is scored with as the folder that ``export`` wrote.
+            weights_only: Unused; a saved config holds it.
+        """
+        if ckpt_path is not None:
+            raise UserError(
+                f"--ckpt_path {ckpt_path}: score takes no checkpoint; write it with export and "
+                "give the folder as --model.model_name"
+            )
+        scores = score_responses(self, model, datamodule, overwrite=overwrite)  # type: ignore[arg-type]
+        if scores is not None:
+            print(f"scores: {scores.folder}")

@@ -7,23 +7,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from nt_lightning.data.budget import Budget
-from nt_lightning.data.choose import Chosen, Select, choose, one_per_question
+from nt_lightning.data.choose import Chosen, Responses, choose
 from nt_lightning.data.filters import Filters
 from nt_lightning.data.mixing import Mixing
 from nt_lightning.data.plan import Ints
 from nt_lightning.data.prepare import Assigned, OnLong, count_by_mode, num_words, tokenise
 from nt_lightning.data.randomness import seed_of_part
-from nt_lightning.data.vectors import PREFIX, read_candidates, require
+from nt_lightning.data.selected import Selected
+from nt_lightning.data.vectors import read_candidates, require
 from nt_lightning.errors import UserError
 from nt_lightning.files import cache_dir, digest, sha256_file
-from nt_lightning.traces.embeddings import marks_of_embeddings
+from nt_lightning.traces.column_folders import marks_of
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
 from nt_lightning.traces.pool import QUESTION_KEY, Pool, PoolMaker, pool_digest, write_pool
@@ -56,6 +57,23 @@ class Wanted:
             raise UserError(f"data.num_val is {self.num_val}; allowed: 0 and more")
 
 
+class Selection(Protocol):
+    """What ``pick`` asks of a data module; ``TraceDataModule`` says what each of them is."""
+
+    @property
+    def selection_columns(self) -> tuple[str, ...]:
+        """Columns of the candidates that ``select`` reads."""
+
+    def require(self, pool: Pool) -> None:
+        """Raise UserError where the pool lacks what ``responses`` reads."""
+
+    def responses(self, pool: Pool, wanted: Wanted, left: Ints) -> Responses:
+        """One response for each question among the rows that are left."""
+
+    def select(self, columns: pa.Table, size: int | None, seed: int) -> Selected:
+        """Choose among candidates."""
+
+
 def open_pool(source: PoolMaker | str | None) -> Pool:
     """The pool of a folder, or the one that a maker makes, once, in the cache.
 
@@ -77,7 +95,7 @@ def cache_folder(
     source: PoolMaker | str | None,
     wanted: Wanted,
     selection: Sequence[Any],
-    columns: Sequence[str],
+    column_folders: Sequence[str],
     formatter: PromptFormatter,
 ) -> Path:
     """Folder of the tokenised traces, named by everything that they depend on.
@@ -86,7 +104,7 @@ def cache_folder(
         source: The pool.
         wanted: What is wanted of it.
         selection: What the selection depends on, as plain JSON.
-        columns: What it reads.
+        column_folders: Which of the pool's folders of columns it reads, as patterns.
         formatter: Renders and tokenises.
     """
     if source is None:
@@ -95,8 +113,7 @@ def cache_folder(
         pool, folder = source.fingerprint(), _made_folder(source)
     else:
         pool, folder = pool_digest(source), Path(source)
-    reads_embeddings = any(name.startswith(PREFIX) for name in columns)
-    embedded = marks_of_embeddings(folder) if reads_embeddings else []
+    marks = [mark for pattern in column_folders for mark in marks_of(folder, pattern)]
     key: list[Any] = [
         _code_digest(),
         pool,
@@ -104,7 +121,7 @@ def cache_folder(
         list(selection),
         formatter.fingerprint(),
     ]
-    key += [embedded] if embedded else []
+    key += [marks] if marks else []
     return cache_dir() / "data" / digest(key)[:32]
 
 
@@ -124,25 +141,31 @@ class Picked(NamedTuple):
     codes: npt.NDArray[np.int8]
 
 
-def pick(pool: Pool, wanted: Wanted, select: Select, selection_columns: Sequence[str]) -> Picked:
-    """Filter, choose and mix; no text is read but by a filter that needs it.
+def pick(pool: Pool, wanted: Wanted, selection: Selection) -> Picked:
+    """Filter, take one response for each question, choose and mix.
+
+    No text is read but by a filter that needs it.
 
     Raises:
         UserError: The pool is too small or lacks a column.
     """
-    require(pool, [*selection_columns, *wanted.budget.columns])  # before anything takes time
+    require(pool, [*selection.selection_columns, *wanted.budget.columns])
+    selection.require(pool)  # before anything takes time
     left = wanted.filters.apply(pool)
-    keys = pool.read([QUESTION_KEY, "teacher"])
-    rows = one_per_question(keys, wanted.teachers, left.rows)
-    del keys
+    rows, known, details = selection.responses(pool, wanted, left.rows)
     # a column that mixing needs and the pool lacks: mixing says so, and how to get it
     mixed = [name for name in wanted.mixing.columns if name in pool.column_names]
-    read = ["id", QUESTION_KEY, *selection_columns, *wanted.budget.columns, *mixed]
+    read = ["id", QUESTION_KEY, *selection.selection_columns, *wanted.budget.columns, *mixed]
     candidates = read_candidates(pool, list(dict.fromkeys(read)), rows)
+    if known is not None:
+        for name in known.column_names:
+            candidates = candidates.append_column(name, known[name])
     # what a select command has chosen by this seed has no luck left for another draw by it
     depth = pool.manifest["lineage"].get(SELECTIONS, 0)
     seed = seed_of_part(wanted.seed, depth) if depth else wanted.seed
-    chosen = choose(candidates, select, wanted.budget, num_val=wanted.num_val, seed=seed)
+    chosen = choose(candidates, selection.select, wanted.budget, num_val=wanted.num_val, seed=seed)
+    if details is not None:
+        chosen = chosen._replace(details={**chosen.details, **details(rows[chosen.train])})
     codes = wanted.mixing.mode_codes(candidates, wanted.seed)
     return Picked(rows, left.dropped, chosen, codes)
 

@@ -19,6 +19,20 @@ from nt_lightning.traces.pool import QUESTION_KEY, take_rows
 Select = Callable[[pa.Table, int | None, int], Selected]
 
 
+class Responses(NamedTuple):
+    """The candidates of a run: one response for each question.
+
+    Args:
+        rows: Their pool rows, ascending, [Q].
+        columns: What ``select`` gets to know of them besides its columns, [Q]; ``None``: nothing.
+        details: What the audit tells of the training traces, given their pool rows, as plain JSON.
+    """
+
+    rows: Ints
+    columns: pa.Table | None = None
+    details: Callable[[Ints], dict[str, Any]] | None = None
+
+
 class Chosen(NamedTuple):
     """Candidates of a run: what is trained on and what measures the validation loss.
 

@@ -27,7 +27,8 @@ class _ComposedSelection(TraceDataModule):
         **rest: Arguments of ``TraceDataModule``.
 
     Raises:
-        UserError: There are fewer than two, or one has a pool.
+        UserError: There are fewer than two, one has a pool, or one chooses among the responses to
+            a question.
     """
 
     def __init__(self, *, selections: list[TraceDataModule], **rest: Any) -> None:
@@ -39,6 +40,13 @@ class _ComposedSelection(TraceDataModule):
                 raise UserError(
                     f"data.selections.{number}.pool is given; a part selects from the pool of the "
                     "whole: leave it out"
+                )
+            if type(part).responses is not TraceDataModule.responses:
+                name = type(part).__name__
+                raise UserError(
+                    f"data.selections.{number} is {name}, which chooses among the responses to a "
+                    "question; parts choose among questions: write its traces as a pool with "
+                    f"`select` ({name} alone, without a budget), and compose selections from that"
                 )
             given = _told(part)
             for name, value in _told(RandomSelection()).items():

@@ -26,22 +26,23 @@ from nt_lightning.data.assemble import (
 from nt_lightning.data.audit import write_audit
 from nt_lightning.data.batch import PackedTraces
 from nt_lightning.data.budget import Budget
-from nt_lightning.data.choose import one_per_question
+from nt_lightning.data.choose import Responses, one_per_question
 from nt_lightning.data.filters import Filters
 from nt_lightning.data.identity import identity_of, own_arguments
 from nt_lightning.data.loader import PlanSampler, ResumableLoader
 from nt_lightning.data.mixing import Mixing
-from nt_lightning.data.plan import EpochPlan, plan_epoch
+from nt_lightning.data.plan import EpochPlan, Ints, plan_epoch
 from nt_lightning.data.prepare import OnLong, load_tokenised, read_info
 from nt_lightning.data.questions import question_loader
 from nt_lightning.data.selected import Selected
 from nt_lightning.data.show import show_examples
+from nt_lightning.data.vectors import PREFIX
 from nt_lightning.errors import UserError
 from nt_lightning.files import replacing_folder, write_json
 from nt_lightning.models import load_tokenizer
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
-from nt_lightning.traces.pool import QUESTION_KEY, PoolMaker
+from nt_lightning.traces.pool import QUESTION_KEY, Pool, PoolMaker
 
 log = logging.getLogger(__name__)
 QUESTIONS_AT_A_TIME = 64
@@ -51,7 +52,8 @@ class TraceDataModule(LightningDataModule, ABC):
     """Traces of a pool, selected, mixed, tokenised and packed into optimizer steps.
 
     A subclass is one selection: it overrides ``select`` and, where it reads more than ids,
-    ``selection_columns``.
+    ``selection_columns``. One that chooses among the responses to a question, too, overrides
+    ``responses``.
 
     Args:
         pool: Folder of a pool, or what makes one (``class_path`` in a recipe); a made pool is kept
@@ -140,6 +142,26 @@ class TraceDataModule(LightningDataModule, ABC):
             allows no more (the caller says so to the user); and the reason of each candidate.
         """
 
+    def responses(self, pool: Pool, wanted: Wanted, left: Ints) -> Responses:
+        """One response for each question: that of the first teacher in order.
+
+        Args:
+            pool: The pool.
+            wanted: What the run wants: teachers and seed.
+            left: Rows that the filters have left, ascending.
+        """
+        table = pool.read([QUESTION_KEY, "teacher"])
+        return Responses(one_per_question(table, wanted.teachers, left))
+
+    def require(self, pool: Pool) -> None:
+        """Raise UserError where the pool lacks what ``responses`` reads."""
+
+    @property
+    def column_folders(self) -> tuple[str, ...]:
+        """Folders below the pool's ``columns`` that are read, as patterns; the cache knows them."""
+        embedded = any(name.startswith(PREFIX) for name in self.selection_columns)
+        return ("embedding-*",) if embedded else ()
+
     # -- what the rest of a run asks for ---------------------------------------------------------
 
     @property
@@ -154,7 +176,7 @@ class TraceDataModule(LightningDataModule, ABC):
         """The think modes with ``{K}`` filled from the training set, or those of a checkpoint."""
         if "modes" not in self.info:  # predict without a checkpoint
             pool = open_pool(self.pool_source)
-            picked = pick(pool, self.wanted, self.select, self.selection_columns)
+            picked = pick(pool, self.wanted, self)
             self.info["modes"] = filled_modes(pool, self.wanted, picked).to_dict()
         return ThinkModes.from_dict(self.info["modes"])
 
@@ -237,7 +259,7 @@ class TraceDataModule(LightningDataModule, ABC):
             return
         pool = open_pool(self.pool_source)
         with replacing_folder(folder) as partial:
-            picked = pick(pool, self.wanted, self.select, self.selection_columns)
+            picked = pick(pool, self.wanted, self)
             write_audit(pool, self.wanted, picked, self.about, partial)
             write_json(
                 partial / "info.json",
@@ -308,7 +330,7 @@ class TraceDataModule(LightningDataModule, ABC):
             self.pool_source,
             self.wanted,
             identity_of(self, TraceDataModule),
-            self.selection_columns,
+            self.column_folders,
             self.formatter,
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from nt_lightning.errors import UserError
 from nt_lightning.files import sha256_file
-from nt_lightning.traces.embeddings import marks_of_embeddings
+from nt_lightning.traces.column_folders import INFO, marks_of, read_info
 from nt_lightning.traces.pool import MANIFEST, pool_digest
 
 
@@ -59,8 +59,11 @@ def _plain(value: Any, base: type[Any]) -> Any:
         budget = {k: v for k, v in asdict(value.wanted.budget).items() if v is not None}
         return {"class": type(value).__name__, **own_arguments(value, base), **budget}
     if isinstance(value, str) and (Path(value) / MANIFEST).is_file():
-        embedded = marks_of_embeddings(Path(value))
+        embedded = marks_of(Path(value), "embedding-*")
         return {"pool": value, "digest": pool_digest(value), "embeddings": embedded}
+    if isinstance(value, str) and (Path(value) / INFO).is_file():
+        info = read_info(Path(value))
+        return {"columns": value, "created": info["created"], "sha256": info["sha256"]}
     return value
 
 

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich import get_console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +47,7 @@ def progress_bar(
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=console,
         transient=True,
     )
@@ -52,7 +60,9 @@ def progress_bar(
         if not console.is_terminal:
             if now - last >= LOG_EVERY_S:
                 last = now
-                log.info("%s: %d of %d after %.0f s", description, done, total, now - began)
+                spent = now - began
+                left = f", {spent / done * (total - done):.0f} s left" if done else ""
+                log.info("%s: %d of %d after %.0f s%s", description, done, total, spent, left)
         elif now - began >= SHOW_AFTER_S and now - last >= REFRESH_EVERY_S:
             last = now
             bar.start()

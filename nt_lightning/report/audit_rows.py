@@ -64,6 +64,8 @@ def steps_of(audit: Audit) -> Iterator[Step]:
     others = "other traces of the same question"
     if audit["teachers"] is not None:
         others = f"by others than {', '.join(audit['teachers'])}, or of the same question"
+    if chosen := audit["details"].get("teacher_choice"):
+        others = f"by others than {chosen['teacher']}, or of the same question"
     yield Step(others, candidates - left, False)
     yield Step("candidates, one for each question", candidates, True)
     yield Step("kept for validation", -audit["validation"], False)
@@ -107,7 +109,10 @@ def distributions_of(audit: Audit) -> Iterator[Distribution]:
             sums = audit["candidates"], audit["selected"]
         if name == "verbosity":
             rows.sort(key=lambda row: (not row.name.isdigit(), row.name.zfill(9)))
-        yield Distribution(TITLES[name], rows, *sums)
+        title = TITLES[name]
+        if name == "teacher" and "response_choice" in audit["details"]:
+            title = "teachers of the best responses"  # before, too; the choice's own table has more
+        yield Distribution(title, rows, *sums)
 
 
 def clusters_of(

@@ -25,6 +25,7 @@ from nt_lightning.report.audit_rows import (
     steps_of,
     token_budget_of,
 )
+from nt_lightning.report.naturalness_tables import naturalness_tables
 from nt_lightning.report.selection_picture import plot_selection
 
 
@@ -48,6 +49,7 @@ def selection_tables(audit: Audit) -> Iterator[Table]:
     if table.row_count:
         yield table
     yield from _cluster_tables(audit["details"])
+    yield from naturalness_tables(audit["details"])
     if "overlap" in audit:
         yield _overlap(audit["overlap"])
 

@@ -35,6 +35,7 @@ from nt_lightning.report.audit_rows import (
     reasons_of,
     shortened,
 )
+from nt_lightning.report.naturalness_picture import naturalness_panels
 
 BEFORE, AFTER = "#999999", "#0072B2"  # Okabe and Ito
 NAME_CHARS, FOLDER_CHARS = 34, 20  # that a panel has room for
@@ -93,6 +94,7 @@ def _panels(audit: Audit) -> Iterator[Panel]:
     taken = {row.name.rpartition(": ")[2]: row.after for row in reasons.rows}
     for title, rows in clusters_of(audit["details"], taken):
         yield partial(_draw_clusters, title=title, rows=rows)
+    yield from naturalness_panels(audit["details"])
     for name, histogram in audit["lengths"].items():
         yield partial(_draw_histogram, title=TITLES[name], histogram=histogram)
     if "overlap" in audit:

@@ -188,14 +188,14 @@ def _one_trace(
     """Attention of one trace, [1, heads, L, head_dim]; a window costs O(L x window)."""
     length = query.shape[2]
     if window is None or length <= window:
-        return _attend(query, key, value, None, groups, scaling, dropout, softcap)
+        return attend(query, key, value, None, groups, scaling, dropout, softcap)
     band = _band(window, query.device)
     parts = []
     for start in range(0, length, window):
         first, end = max(0, start - window), min(start + window, length)
         mask = band[: end - start, window - (start - first) : window + end - start]
         block = (query[:, :, start:end], key[:, :, first:end], value[:, :, first:end])
-        parts.append(_attend(*block, mask, groups, scaling, dropout, softcap))
+        parts.append(attend(*block, mask, groups, scaling, dropout, softcap))
     return torch.cat(parts, dim=2)
 
 
@@ -206,7 +206,7 @@ def _band(window: int, device: torch.device) -> Tensor:
     return (keys <= queries) & (keys > queries - window)
 
 
-def _attend(
+def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -216,6 +216,18 @@ def _attend(
     dropout: float,
     softcap: float | None,
 ) -> Tensor:
+    """Scaled dot-product attention of some queries to some keys, [1, heads, Lq, head_dim].
+
+    Args:
+        query: [1, heads, Lq, head_dim].
+        key: [1, heads / groups, Lk, head_dim].
+        value: [1, heads / groups, Lk, head_dim].
+        mask: What each query sees, bool [Lq, Lk]; ``None`` is causal, with Lq = Lk.
+        groups: Query heads that share a key head.
+        scaling: Factor of the scores; ``None`` is ``head_dim ** -0.5``.
+        dropout: Probability, in training.
+        softcap: Cap of the scores, which torch's kernels do not know.
+    """
     if softcap is None:
         return F.scaled_dot_product_attention(
             query,

@@ -42,6 +42,7 @@ def load_student(
     lora: LoRA | None = None,
     quantization: Quantization | None = None,
     device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Any:
     """A causal LM ready for training.
 
@@ -53,6 +54,7 @@ def load_student(
         lora: Train adapters on a frozen base; ``None`` trains every weight.
         quantization: Keep the base in 4 bits (nf4) or 8 bits through bitsandbytes.
         device: Where a quantised base is put when it is loaded.
+        dtype: Of the weights; another one than float32 is for a student that is not trained.
 
     Returns:
         The model, or the PEFT model around it, in training mode.
@@ -60,7 +62,7 @@ def load_student(
     Raises:
         UserError: There is no such model.
     """
-    model: Any = _load(name, quantization, device)
+    model: Any = _load(name, quantization, device, dtype)
     if lora is not None:
         from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
@@ -92,11 +94,14 @@ def inference_copy(model: Any, dtype: torch.dtype) -> Any:
 
 
 def _load(
-    name: str, quantization: Quantization | None, device: torch.device | None
+    name: str,
+    quantization: Quantization | None,
+    device: torch.device | None,
+    dtype: torch.dtype,
 ) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
-    options: dict[str, Any] = {"dtype": torch.float32}
+    options: dict[str, Any] = {"dtype": dtype}
     if quantization is not None:
         options["quantization_config"] = _bitsandbytes(quantization)
         if device is not None and device.type == "cuda":

@@ -106,7 +106,7 @@ def run(side: str, folder: Path, size: int) -> Result:
         start = time.perf_counter()
         pool = Pool(folder)
         opened = time.perf_counter() - start
-        picked = pick(pool, data.wanted, data.select, data.selection_columns)
+        picked = pick(pool, data.wanted, data)
     taken = len(picked.chosen.train)
     assert side == "tokens" or taken == size
     return meter.result(open_s=round(opened, 2), taken=taken)

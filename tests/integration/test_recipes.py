@@ -1,7 +1,9 @@
 """Every recipe is read and instantiated, recursively, as it stands."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from jsonargparse import ArgumentParser
@@ -10,17 +12,21 @@ from lightning.pytorch.cli import LightningCLI
 from nt_lightning.cli import CLI, cli_arguments
 from nt_lightning.data.assemble import open_pool, pick
 from nt_lightning.data.vectors import DEFAULT_MODEL, PREFIX
+from nt_lightning.errors import UserError
 from nt_lightning.pool.annotators import DOMAINS, VOCABULARY
 from nt_lightning.pool.commands import annotate_pool, generate_pool, judge_pool
 from nt_lightning.pool.embed import embed_questions
 from nt_lightning.traces.pool import write_pool
 from tests.integration.command import ROOT
+from tests.scored import add_scores
 
 POOLS = ROOT / "recipes" / "pools"  # of commands that make pools, and not of a run
 COMMANDS = {"generate": generate_pool, "annotate": annotate_pool, "judge": judge_pool}
 RECIPES = [path for path in sorted((ROOT / "recipes").rglob("*.yaml")) if path.parent != POOLS]
 # fragments, and the recipe that they are added to with a second --config
 FRAGMENTS = {"embedded": "mixed.yaml", "sizes": "llama3_1_8b/selections/random.yaml"}
+BY_SCORE = ("naturalness.yaml", "natural_teacher.yaml")  # they need scores
+FRAGMENTS |= dict.fromkeys(BY_SCORE, "mixed.yaml")
 STUDENTS = ("llama3_1_8b", "qwen2_5_7b")
 
 
@@ -31,7 +37,7 @@ class ReadRecipe(LightningCLI):
 
 
 def test_none_is_missing():
-    assert len(RECIPES) == 53
+    assert len(RECIPES) == 57
     assert {path.stem for path in POOLS.iterdir()} == set(COMMANDS)
 
 
@@ -66,12 +72,16 @@ def test_recipe(recipe: Path, tmp_path, monkeypatch):
         configs = ["--config", str(ROOT / "recipes" / FRAGMENTS[top]), *configs]
     arguments = [*configs, "--trainer.default_root_dir", str(tmp_path), "--trainer.accelerator=cpu"]
     cli = ReadRecipe(**cli_arguments(), run=False, args=[*arguments, "--trainer.devices=1"])
+    if top == "score":  # of the command `score`, which trains nothing
+        assert type(cli.model).__name__ == "NaturalnessScorer"
+        assert f"nt_lightning score --config recipes/score/{recipe.name}" in recipe.read_text()
+        return
     assert type(cli.model).__name__ == "MaskedSFT"
     assert cli.datamodule.model_name == cli.model.model_name
     assert isinstance(cli.datamodule.pool_source, str) == (top in (*STUDENTS, "sizes"))
     names = {type(callback).__name__ for callback in cli.trainer.callbacks}
     assert {"RNGState", "RunSummary", "Throughput", "BenchmarkEvaluation"} <= names
-    if recipe.parent == ROOT / "recipes" / "embedded" / "selections":
+    if recipe.parent == ROOT / "recipes" / "embedded" / "selections" or top in BY_SCORE:
         selects_on_the_embedded_pool(cli.datamodule, tmp_path, monkeypatch)
     header = recipe.read_text().splitlines()
     assert any("python -m nt_lightning" in line or "torchrun" in line for line in header[:8])
@@ -81,12 +91,18 @@ def selects_on_the_embedded_pool(data, tmp_path, monkeypatch):
     pool = open_pool(data.pool_source)
     if any(name.startswith(PREFIX) for name in data.selection_columns):
         embed(pool)
+    if data.column_folders == ("scores-*",):
+        with pytest.raises(UserError, match="has no scores; make them with"):
+            pick(pool, data.wanted, data)
+        scored = add_scores(pool, {"lalp_4": np.random.default_rng(0).normal(size=len(pool))})
     if type(data).__name__ == "NearestNeighbourSelection":
         monkeypatch.chdir(tmp_path)
         rows = pool.read().slice(0, 40)
         embed(write_pool(rows, data.neighbours_of, {}))
-    picked = pick(pool, data.wanted, data.select, data.selection_columns)
+    picked = pick(pool, data.wanted, data)
     assert len(picked.chosen.train) == data.wanted.budget.num_traces
+    if data.column_folders == ("scores-*",):
+        shutil.rmtree(scored)  # other tests have the same pool
 
 
 def embed(pool):

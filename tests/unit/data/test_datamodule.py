@@ -313,7 +313,7 @@ def test_no_text_is_read_to_select(pool, monkeypatch, mixing):
 
     monkeypatch.setattr(pq, "read_table", recorded)
     for data in (RandomSelection(pool, num_traces=9), AgreementSelection(pool=pool, num_traces=9)):
-        picked = pick(Pool(pool), data.wanted, data.select, data.selection_columns)
+        picked = pick(Pool(pool), data.wanted, data)
         allowed = {"id", "question_key", "teacher", "models_agree"}
         assert len(picked.chosen.train) == 9
         assert read
@@ -356,5 +356,5 @@ def test_a_pool_of_select_is_drawn_from_with_other_luck(tmp_path):
     taken = []
     for made in (direct, selected, twice):
         data = RandomSelection(str(made.folder), num_traces=20)
-        taken.append(pick(made, data.wanted, data.select, ()).chosen.train.tolist())
+        taken.append(pick(made, data.wanted, data).chosen.train.tolist())
     assert taken[0] != taken[1] != taken[2] != taken[0]

@@ -255,7 +255,7 @@ def test_the_layout_of_a_pool_does_not_matter(layouts, data):
     wanted = replace(data.wanted, teachers=("step_by_step", "terse"))
     found = []
     for pool in layouts:
-        picked = pick(pool, wanted, data.select, data.selection_columns)
+        picked = pick(pool, wanted, data)
         ids = pool.read(["id"])["id"].take(pa.array(picked.rows))
         parts = (picked.chosen.train, picked.chosen.val)
         found.append([sorted(ids.take(pa.array(rows)).to_pylist()) for rows in parts])

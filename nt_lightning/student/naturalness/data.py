@@ -1,0 +1,199 @@
+"""The responses of a pool as batches for the scorer, block by block."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import torch
+from lightning.pytorch import LightningDataModule
+
+from nt_lightning.data.assemble import open_pool
+from nt_lightning.data.identity import own_arguments
+from nt_lightning.errors import UserError
+from nt_lightning.files import digest, sha256_file
+from nt_lightning.models import load_tokenizer, weights_fingerprint
+from nt_lightning.student.naturalness.blocks import Block, BlockFiles, blocks_of, read_blocks
+from nt_lightning.student.naturalness.encode import ResponseEncoder, ScoredText
+from nt_lightning.student.naturalness.layout import (
+    ALL_OF_FOUR,
+    ScoreSpec,
+    Window,
+    plan_response,
+)
+from nt_lightning.student.naturalness.rows import ScoringBatch, make_batch
+from nt_lightning.traces.formatting import PromptFormatter
+from nt_lightning.traces.pool import Pool, PoolMaker
+from nt_lightning.traces.steps import ColumnSteps, SentenceSteps, StepSplitter
+
+TEXTS = ("id", "teacher", "question", "reasoning", "answer")
+
+
+class ScoringBlock(NamedTuple):
+    """A block's responses, laid out for the scorer."""
+
+    block: Block
+    traces: pa.Table  # id and teacher of each response
+    batch: ScoringBatch
+
+
+class ResponseScoring(LightningDataModule):
+    """What ``score`` scores: every response of a pool, and how it is cut into steps.
+
+    Args:
+        pool: Folder of a pool, or what makes one (``class_path`` in a recipe).
+        model_name: The student, whose tokenizer and template render the question; linked from the
+            model in the command line.
+        windows: Steps before each step, as numbers of steps or as shares of a response's steps;
+            all of them come out of one pass.
+        splitter: Where steps begin: ``SentenceSteps``, ``NewlineSteps``, ``FixedTokenSteps``, or
+            ``ColumnSteps`` for the column ``step_starts``.
+        scored_text: ``plain`` is reasoning, empty line, answer; ``tagged`` has the think tags and
+            the end of turn, as training labels them.
+        ifd: Also read each response without its question.
+        max_tokens: Tokens of a packed row. It is no limit of a response: a longer one is read
+            in several rows.
+        system_prompt: A system turn; ``None`` leaves the template's own.
+
+    Raises:
+        UserError: An argument is out of its range.
+
+    Source: Local Naturalness (arXiv:2510.03988); plain text is our choice.
+    """
+
+    def __init__(
+        self,
+        pool: PoolMaker | str | None = None,
+        model_name: str = "smollm2-135m-instruct",
+        windows: Sequence[Window] = ALL_OF_FOUR,
+        splitter: StepSplitter = SentenceSteps(),
+        scored_text: ScoredText = "plain",
+        ifd: bool = True,
+        max_tokens: int = 4096,
+        system_prompt: str | None = None,
+    ) -> None:
+        super().__init__()
+        if max_tokens < 1:
+            raise UserError(f"data.max_tokens is {max_tokens}; allowed: 1 and more")
+        if not windows:
+            raise UserError("data.windows is empty; allowed: at least one window, such as [4]")
+        self.pool_source = pool
+        self.model_name = model_name
+        self.splitter = splitter
+        self.scored_text = scored_text
+        self.max_tokens = max_tokens
+        self.system_prompt = system_prompt
+        self.spec = ScoreSpec(windows=tuple(windows), ifd=ifd)
+        self.files = BlockFiles(Path("scores"))
+        self._mine: list[Block] = []
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The pool; a made one is kept in the cache."""
+        pool = open_pool(self.pool_source)
+        if self.reads_step_starts:
+            pool.require(["step_starts"])
+        return pool
+
+    @property
+    def reads_step_starts(self) -> bool:
+        """Whether steps come from a column."""
+        return isinstance(self.splitter, ColumnSteps)
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """Blocks of all traces."""
+        return blocks_of(self.pool)
+
+    @cached_property
+    def encoder(self) -> ResponseEncoder:
+        """Tokenises questions and responses and cuts steps."""
+        formatter = PromptFormatter(load_tokenizer(self.model_name), self.system_prompt)
+        return ResponseEncoder(formatter, self.splitter, scored_text=self.scored_text)
+
+    @cached_property
+    def made_by(self) -> dict[str, Any]:
+        """What the scores depend on, but for the precision of the products."""
+        return {
+            "model_name": self.model_name,
+            "model_fingerprint": weights_fingerprint(self.model_name),
+            "formatter": digest(self.encoder.formatter.fingerprint()),
+            "pool_digest": self.pool.digest,
+            "splitter": _about(self.splitter),
+            "windows": list(self.spec.windows),
+            "scored_text": self.scored_text,
+            "ifd": self.spec.ifd,
+        }
+
+    def store_in(self, folder: Path) -> None:
+        """Name the folder of the scores, beside which finished blocks are kept."""
+        self.files = BlockFiles(folder)
+
+    def prepare_data(self) -> None:
+        """Make the pool where the cache does not hold it."""
+        open_pool(self.pool_source)
+
+    def setup(self, stage: str) -> None:
+        """Take this process's blocks; the first process says which are missing."""
+        trainer: Any = self.trainer
+        missing = trainer.strategy.broadcast(self.files.missing(self.blocks))
+        self._mine = missing[trainer.global_rank :: trainer.world_size]
+
+    @property
+    def num_mine(self) -> int:
+        """Responses that this process has to score."""
+        return sum(block.end - block.start for block in self._mine)
+
+    def predict_dataloader(self) -> Blocks:
+        """This process's blocks; Lightning takes any iterable."""
+        scorer: Any = self.trainer.lightning_module  # type: ignore[union-attr]
+        return Blocks(self, self._mine, replace(self.spec, context=scorer.context))
+
+    def transfer_batch_to_device(
+        self, batch: ScoringBlock, device: torch.device, dataloader_idx: int
+    ) -> ScoringBlock:
+        """Leave all where it is: the scorer moves one row at a time."""
+        return batch
+
+
+class Blocks:
+    """Reads and lays out some blocks, in order.
+
+    Args:
+        data: Where they come from.
+        blocks: Which ones, ascending.
+        spec: What is scored.
+    """
+
+    def __init__(self, data: ResponseScoring, blocks: list[Block], spec: ScoreSpec) -> None:
+        self.data, self.blocks, self.spec = data, blocks, spec
+        self._columns = [*TEXTS, *(["step_starts"] if data.reads_step_starts else [])]
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __iter__(self) -> Iterator[ScoringBlock]:
+        encoder = self.data.encoder
+        for block, table in read_blocks(self.data.pool, self.blocks, self._columns):
+            tokens = [
+                encoder.encode(**{name: row[name] for name in row if name != "teacher"})
+                for row in table.rename_columns({"id": "trace_id"}).to_pylist()
+            ]
+            plans = [plan_response(one, self.spec) for one in tokens]
+            batch = make_batch(plans, self.spec, self.data.max_tokens)
+            yield ScoringBlock(block, table.select(["id", "teacher"]), batch)
+
+
+def _about(splitter: StepSplitter) -> dict[str, Any]:
+    """Name, source and arguments of a splitter."""
+    source = inspect.getsourcefile(type(splitter))
+    return {
+        "class": type(splitter).__qualname__,
+        "source": sha256_file(Path(source)) if source else "",
+        "arguments": own_arguments(splitter, object),
+    }

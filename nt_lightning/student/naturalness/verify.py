@@ -1,0 +1,97 @@
+"""Proof on a few tokens that a model family scores runs as it would score them alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from nt_lightning.errors import UserError
+from nt_lightning.student.attention import padded_backend
+from nt_lightning.student.head import backbone, base_model
+from nt_lightning.student.naturalness import attention
+from nt_lightning.student.naturalness.layout import ResponseTokens, ScoreSpec, plan_response
+from nt_lightning.student.naturalness.rows import make_batch
+
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+# Rotary embeddings that transformers changes for all of a row when one position in it is beyond
+# the length before the extension.
+ROW_ROPES = {"dynamic", "longrope"}
+
+
+def exact_context(config: Any) -> int:
+    """Tokens that a student reads at once without a change of its rotary embedding.
+
+    With embeddings of ``ROW_ROPES`` that is the length before the extension: beyond it the scores
+    of a response would depend on what stands beside it in the row.
+
+    Args:
+        config: The text model's configuration.
+    """
+    context = int(getattr(config, "max_position_embeddings", None) or 2**31)
+    rope = getattr(config, "rope_parameters", None) or {}
+    for kind in (rope, *(value for value in rope.values() if isinstance(value, dict))):
+        if kind.get("rope_type") in ROW_ROPES:
+            context = min(context, int(kind.get("original_max_position_embeddings") or context))
+    return context
+
+
+@torch.no_grad()
+def verify_runs(model: Any) -> None:
+    """Compare the hidden states of every run in a packed row with the model's own of it alone.
+
+    Raises:
+        UserError: They differ, or a layer is neither full nor sliding-window attention: the family
+            does something in its attention that the layout would leave out.
+    """
+    inner = base_model(model)
+    config = inner.config.get_text_config()
+    if unknown := set(getattr(config, "layer_types", None) or ()) - KNOWN_LAYERS:
+        raise UserError(
+            f"{type(inner).__name__} has layers of {', '.join(sorted(unknown))}; naturalness is "
+            f"exact for {' and '.join(sorted(KNOWN_LAYERS))} alone: the family is refused"
+        )
+    before, training = config._attn_implementation, model.training
+    model.eval()
+    gap = _gap(model, inner, config.vocab_size)
+    inner.set_attn_implementation(before)
+    model.train(training)
+    tolerance = TOLERANCE.get(model.dtype, TOLERANCE[torch.float16])
+    if not gap <= tolerance:
+        raise UserError(
+            f"the attention of {type(inner).__name__} is not known: hidden states of packed runs "
+            f"differ from the model's own by {gap:.2g} (allowed {tolerance}); the family is refused"
+        )
+
+
+def _gap(model: Any, inner: Any, vocab_size: int) -> float:
+    """Largest difference of hidden states, relative to the largest state (or 1)."""
+    device = next(model.parameters()).device
+    ids = np.arange(1, 25) % vocab_size
+    tokens = ResponseTokens("check", ids[:7], ids[7:], np.array([5, 1, 6, 5]))
+    spec = ScoreSpec(windows=(0, 1))
+    batch = make_batch([plan_response(tokens, spec)], spec, 10**6)
+    (row,) = batch.rows
+    inputs = {"use_cache": False}
+    inner.set_attn_implementation(attention.NT_RUNS)
+    packed = backbone(model)(
+        input_ids=row.input_ids.to(device),
+        position_ids=row.position_ids.to(device),
+        attention_mask=None,
+        run_layout=row.layout,
+        **inputs,
+    ).last_hidden_state[0]
+    inner.set_attn_implementation(padded_backend(inner))
+    gap, begin = 0.0, 0
+    for prefix, runs in row.layout.segments:
+        question = row.input_ids[:, begin : begin + prefix]
+        begin += prefix
+        for length in runs:
+            alone = torch.cat([question, row.input_ids[:, begin : begin + length]], dim=1)
+            state = backbone(model)(input_ids=alone.to(device), **inputs).last_hidden_state[0]
+            difference = (packed[begin : begin + length] - state[prefix:]).abs().max()
+            gap = max(gap, float(difference / state.abs().max().clamp_min(1.0)))
+            begin += length
+    return gap

@@ -1,0 +1,209 @@
+"""Scores of a pool's responses by a student: where they lie, and how they are written and read.
+
+``scores.parquet`` has a row per trace in the pool's order, ``steps.parquet`` the same rows with a
+list per score, one value a step. Log-probabilities are in nats.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nt_lightning.errors import UserError
+from nt_lightning.files import replacing_folder
+from nt_lightning.traces.column_folders import read_info, verified_info, write_info
+from nt_lightning.traces.pool import Pool
+
+SCORES, STEPS = "scores.parquet", "steps.parquet"
+FOLDERS = "scores-*"
+LOWER_IS_BETTER = frozenset({"rsr", "mean_surprisal", "mean_rank"})
+# columns of ``scores.parquet`` that are no score: what a response is, and parts of scores
+NOT_SCORES = (
+    "id",
+    "teacher",
+    "scored_steps",
+    "clipped_rank_sum",
+    "surprisal_sum",
+    "step_first_logprob",
+    "unscored_reason",
+)
+
+
+class Ratio(NamedTuple):
+    """A score of each response as a ratio: that of many responses is the ratio of the sums.
+
+    Args:
+        numerator: [N]; higher is better.
+        denominator: [N]; ones, where the score of many is the mean.
+    """
+
+    numerator: npt.NDArray[np.float64]
+    denominator: npt.NDArray[np.float64]
+
+
+class Scores(NamedTuple):
+    """Scores of all traces of a pool.
+
+    Args:
+        table: ``id``, ``teacher``, the scores and what they are made of, [N] in the pool's order.
+        info: What ``info.json`` holds: student, fingerprint of its weights, splitter, windows.
+        folder: Where they lie.
+    """
+
+    table: pa.Table
+    info: dict[str, Any]
+    folder: Path
+
+    @property
+    def names(self) -> list[str]:
+        """The scores: ``galp``, ``lalp_0`` and so on."""
+        return [name for name in self.table.column_names if name not in NOT_SCORES]
+
+    def better(self, name: str) -> npt.NDArray[np.float64]:
+        """A score that is higher where it is better, [N]; NaN where a response has none.
+
+        ``length`` counts as better where it is longer, ``ifd`` as arXiv:2308.12032 has it: the
+        highest that is not above 1, so that those above have none.
+
+        Raises:
+            UserError: There is no such score.
+        """
+        if name not in self.names:
+            has = ", ".join(self.names)
+            raise UserError(f"score {name!r} is not in {self.folder}; it has: {has}")
+        values = self.column(name)
+        if name == "ifd":
+            values = np.where(values > 1, np.nan, values)
+        return -values if name in LOWER_IS_BETTER else values
+
+    def ratio(self, name: str) -> Ratio:
+        """``better(name)`` as a ratio: of two sums for ``rsr`` (arXiv:2601.14249), else over ones.
+
+        Both are NaN where a response has none.
+
+        Raises:
+            UserError: There is no such score, or its parts are missing.
+        """
+        better = self.better(name)
+        if name != "rsr":
+            return Ratio(better, np.where(np.isfinite(better), 1.0, np.nan))
+        parts = ("clipped_rank_sum", "surprisal_sum")
+        if missing := [part for part in parts if part not in self.table.column_names]:
+            raise UserError(f"{self.folder} has 'rsr' without its part {missing[0]!r}; score again")
+        ranks, surprisal = (self.column(part) for part in parts)
+        known = np.isfinite(better)
+        return Ratio(np.where(known, -ranks, np.nan), np.where(known, surprisal, np.nan))
+
+    def column(self, name: str) -> npt.NDArray[np.float64]:
+        """A column of numbers as it is stored, [N]; NaN where it is null."""
+        return pc.fill_null(self.table[name].cast(pa.float64()), np.nan).to_numpy()
+
+
+def scores_folder(pool: str | Path, key: str) -> Path:
+    """Folder of scores in a pool's folder.
+
+    Args:
+        pool: Folder of the pool.
+        key: Hex digest of all that the scores depend on.
+    """
+    return Path(pool) / "columns" / f"scores-{key}"
+
+
+def score_command(pool: str | Path) -> str:
+    """The command that scores a pool."""
+    given = shlex.join(["--data.pool", str(pool)])
+    return f"python -m nt_lightning score --config recipes/score/local_naturalness.yaml {given}"
+
+
+def find_scores(pool: Pool, folder: str | None = None) -> Scores:
+    """The scores of exactly the traces of a pool.
+
+    Args:
+        pool: The pool.
+        folder: Where they lie; ``None``: in the pool, which then has one set of them.
+
+    Raises:
+        UserError: There are none or several, they are of other traces, or a byte is not what was
+            written.
+    """
+    if folder is not None:
+        return _of_pool(Path(folder), pool)
+    there = [
+        path
+        for path in sorted(pool.folder.glob(f"columns/{FOLDERS}"))
+        if read_info(path)["pool_digest"] == pool.digest
+    ]
+    if not there:
+        raise UserError(
+            f"{pool.folder} has no scores; make them with\n{score_command(pool.folder)}"
+        )
+    if len(there) > 1:
+        said = "\n".join(f"{path} ({read_info(path)['model_name']})" for path in there)
+        raise UserError(f"{pool.folder} has several scores; name the folder of one:\n{said}")
+    return _of_pool(there[0], pool)
+
+
+def open_scores(folder: Path) -> Scores:
+    """Scores in a folder, every byte verified.
+
+    Raises:
+        UserError: A file is missing, or a byte is not what was written.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} holds no scores: there is no such folder")
+    info = verified_info(folder)
+    return Scores(pq.read_table(folder / SCORES), info, folder)
+
+
+def read_steps(folder: Path, columns: list[str] | None = None) -> pa.Table:
+    """Scores of each step, lists of [p], a row per trace in the pool's order.
+
+    Args:
+        folder: That of the scores.
+        columns: ``id``, ``step_starts`` (characters of the scored text), ``step_tokens``,
+            ``galp``, ``lalp_0`` and so on; ``None``: all.
+    """
+    return pq.read_table(folder / STEPS, columns=columns)
+
+
+def write_scores(
+    folder: Path, scores: pa.Table, steps: Iterable[pa.Table], info: Mapping[str, Any]
+) -> None:
+    """Write scores, whole or not at all.
+
+    Args:
+        folder: Where they go; older ones there are replaced.
+        scores: Rows of ``scores.parquet`` in the pool's order.
+        steps: Rows of ``steps.parquet`` in the same order, in parts: one at a time is in memory.
+        info: At least ``model_name`` and ``pool_digest``, as plain JSON.
+    """
+    with replacing_folder(folder) as partial:
+        pq.write_table(scores, partial / SCORES, compression="zstd")
+        writer: pq.ParquetWriter | None = None
+        try:
+            for part in steps:
+                writer = writer or pq.ParquetWriter(
+                    partial / STEPS, part.schema, compression="zstd"
+                )
+                writer.write_table(part)
+        finally:
+            if writer is not None:
+                writer.close()
+        write_info(partial, (SCORES, STEPS), info)
+
+
+def _of_pool(folder: Path, pool: Pool) -> Scores:
+    found = open_scores(folder)
+    if found.info["pool_digest"] != pool.digest:
+        raise UserError(f"{folder} has scores of other traces than those of {pool.folder}")
+    if not found.table["id"].equals(pool.read(["id"])["id"]):  # each row is one of the pool's
+        raise UserError(f"{folder} has its rows in another order than {pool.folder}")
+    return found

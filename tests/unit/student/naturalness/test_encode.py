@@ -1,0 +1,108 @@
+"""From texts to tokens and steps."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nt_lightning.errors import UserError
+from nt_lightning.student.naturalness.encode import PLAIN_QUESTION, ResponseEncoder
+from nt_lightning.traces.formatting import Example, PromptFormatter
+from nt_lightning.traces.modes import ThinkMode
+from nt_lightning.traces.steps import ColumnSteps, FixedTokenSteps, NewlineSteps
+from tests.tiny import tiny_tokenizer
+
+FORMATTER = PromptFormatter(tiny_tokenizer())
+QUESTION, REASONING, ANSWER = "What is 3 + 4?", "I add three. That gives seven.", "Answer: 7"
+PIECES = ["a", "ü", "数", "🙂", " ", "\n", "\n\n", ". ", "3.1", "give", "<think>"]
+
+
+def words(encoded, count=None):
+    return FORMATTER.tokenizer.decode(encoded.response[:count])
+
+
+def steps_of(encoded):
+    """The decoded text of every step."""
+    pieces, start = [], 0
+    for length in encoded.step_lengths:
+        pieces.append(FORMATTER.tokenizer.decode(encoded.response[start : start + length]))
+        start += length
+    return pieces
+
+
+def test_plain_text_is_reasoning_and_answer():
+    found = ResponseEncoder(FORMATTER).encode("a", QUESTION, REASONING, ANSWER)
+    assert found.id == "a"
+    assert found.prompt.tolist() == FORMATTER.prompt_ids(QUESTION, PLAIN_QUESTION)
+    assert words(found) == f"{REASONING}\n\n{ANSWER}"
+    assert steps_of(found) == ["I add three.", " That gives seven.\n\n", "Answer: 7"]
+
+
+def test_tagged_text_is_what_training_labels():
+    found = ResponseEncoder(FORMATTER, scored_text="tagged").encode(
+        "a", QUESTION, REASONING, ANSWER
+    )
+    example = Example(QUESTION, REASONING, ANSWER, PLAIN_QUESTION)
+    (trained,) = FORMATTER.encode([example])
+    assert [*found.prompt, *found.response] == trained.input_ids
+    assert len(found.prompt) == trained.num_prompt
+    assert steps_of(found)[-1].endswith("<|im_end|>")
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "answer", "text"),
+    [(None, ANSWER, ANSWER), ("", ANSWER, ANSWER), (REASONING, "", REASONING), (None, "", "")],
+)
+def test_a_part_that_is_not_there(reasoning, answer, text):
+    found = ResponseEncoder(FORMATTER).encode("a", QUESTION, reasoning, answer)
+    assert words(found) == text
+    assert found.step_lengths.sum() == len(found.response)
+    assert (len(found.step_lengths) == 0) == (text == "")
+
+
+def test_the_mode_stands_behind_the_question():
+    mode = ThinkMode("direct", "Answer directly")
+    found = ResponseEncoder(FORMATTER, mode=mode).encode("a", QUESTION, None, ANSWER)
+    assert found.prompt.tolist() == FORMATTER.prompt_ids(QUESTION, mode)
+
+
+@pytest.mark.parametrize("scored_text", ["plain", "tagged"])
+def test_a_column_of_steps(scored_text):
+    encoder = ResponseEncoder(FORMATTER, ColumnSteps(), scored_text=scored_text)
+    found = encoder.encode("a", QUESTION, REASONING, ANSWER, step_starts=[0, 12])
+    steps = [piece.strip() for piece in steps_of(found)]
+    assert len(steps) == 3
+    assert steps[0].endswith("I add three.")
+    assert steps[1] == "That gives seven."
+    assert "Answer: 7" in steps[2]
+
+
+def test_fixed_steps_count_tokens():
+    found = ResponseEncoder(FORMATTER, FixedTokenSteps(4)).encode("a", QUESTION, REASONING, ANSWER)
+    assert set(found.step_lengths[:-1].tolist()) == {4}
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=30).map("".join),
+    st.lists(st.sampled_from(PIECES), max_size=10).map("".join),
+    st.sampled_from(["plain", "tagged"]),
+)
+def test_the_response_is_tokenised_once_and_whole(reasoning, answer, scored_text):
+    """Steps partition the tokens of the undivided text: no seam changes an id."""
+    splitters = (NewlineSteps(), FixedTokenSteps(3))
+    encoders = [ResponseEncoder(FORMATTER, s, scored_text=scored_text) for s in splitters]
+    found = [encoder.encode("a", QUESTION, reasoning, answer) for encoder in encoders]
+    assert found[0].response.tolist() == found[1].response.tolist()
+    for one in found:
+        assert one.step_lengths.sum() == len(one.response)
+        assert (one.step_lengths > 0).all()
+    if scored_text == "plain":
+        text = f"{reasoning}\n\n{answer}" if reasoning and answer else reasoning or answer
+        assert found[0].response.tolist() == FORMATTER.encode_texts([text])[0]
+
+
+def test_a_slow_tokenizer_is_refused():
+    class Slow:
+        tokenizer = type("Tokenizer", (), {"name_or_path": "slow-one"})
+
+    with pytest.raises(UserError, match="'slow-one' is a slow one.*needs a fast tokenizer"):
+        ResponseEncoder(Slow)
