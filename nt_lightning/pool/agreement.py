@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from nt_lightning.errors import UserError
-from nt_lightning.pool.annotators import CHARS_PER_TOKEN, Annotator, Prompts, object_schema
+from nt_lightning.pool.annotators import Annotator, Prompts, object_schema
+from nt_lightning.pool.asking import Unfinished
 from nt_lightning.pool.requests.jobs import Job
 from nt_lightning.pool.requests.request import Request, messages_of
 from nt_lightning.pool.requests.store import RequestStore
@@ -27,7 +28,8 @@ REPORT = "judge/undecided.jsonl"
 WRITES = ("models_agree", "agreed_by", "second_teacher", "second_answer")
 SCHEMA = object_schema(agree={"type": "boolean"})
 NO_SECOND = "no second answer"
-UNFINISHED = ("not asked", "gave up")
+BY_ORDER = "each order, another verdict"
+NOT_ASKED, GAVE_UP = "not asked", "gave up"
 
 
 class Second(NamedTuple):
@@ -62,10 +64,10 @@ class Agreement:
         self.counts: Counter[Verdict] = Counter()
         self.undecided: list[dict[str, str]] = []
 
-    @property
-    def num_unfinished(self) -> int:
+    def unfinished(self) -> Unfinished:
         """Verdicts that the same command can still get."""
-        return sum(row["kind"] in UNFINISHED for row in self.undecided)
+        kinds = Counter(row["kind"] for row in self.undecided)
+        return Unfinished(kinds[NOT_ASKED], kinds[GAVE_UP])
 
     def by_rules(self, crew: Crew) -> None:
         """Fill ``verdicts``, row by row of the pool."""
@@ -89,19 +91,19 @@ class Agreement:
             self.verdicts += verdicts
 
     def job(self, judge: Annotator) -> Job:
-        """Requests about what the rules did not decide."""
+        """Requests about what the rules did not decide, two a pair."""
         total = sum(v.correct is None and v.by != NO_SECOND for v in self.verdicts)
 
         def requests() -> Iterator[Request]:
             for row, other, verdict in self._rows():
                 if verdict.correct is None and other is not None:
-                    yield self._request(row, other, judge)
+                    yield from self._requests(row, other, judge)
 
         def repair(request: Request) -> Request | None:
             stored = self.store.find([request.key]).get(request.key)
             return repair_of(request, stored, SCHEMA) if stored is not None else None
 
-        return Job("judge", judge, requests(), total, repair)
+        return Job("judge", judge, requests(), 2 * total, repair)
 
     def tables(self) -> Iterator[pa.Table]:
         """The pool's shards with the verdicts."""
@@ -132,29 +134,40 @@ class Agreement:
         """The rules' verdict, else the judge's."""
         if verdict.correct is not None or other is None:
             return verdict
-        if self.judge is not None:
-            request = self._request(row, other, self.judge)
-            values, problem = final_answer(request, SCHEMA, self.store)
-            if values is not None:
-                digest = self.prompts.digest("judge", SCHEMA)
-                return Verdict(values["agree"], f"{self.judge.model} judge:{digest}")
-            kind = problem if problem in (*UNFINISHED, "refused") else "the judge's reply"
-            verdict = Verdict(None, f"judge: {kind}")
-            self.undecided.append({"id": row["id"], "kind": str(kind), "reason": str(problem)})
-        else:
+        if self.judge is None:
             self.undecided.append({"id": row["id"], "kind": "rules", "reason": verdict.by})
-        return verdict
+            return verdict
+        agree, problem = self._judged(row, other, self.judge)
+        if agree is not None:
+            digest = self.prompts.digest("judge", SCHEMA)
+            return Verdict(agree, f"{self.judge.model} judge:{digest}")
+        known = (NOT_ASKED, GAVE_UP, "refused", BY_ORDER)
+        kind = problem if problem in known else "the judge's reply"
+        self.undecided.append({"id": row["id"], "kind": kind, "reason": problem})
+        return Verdict(None, f"judge: {kind}")
 
-    def _request(self, row: dict[str, Any], other: Second, judge: Annotator) -> Request:
-        room = int((judge.context_tokens - judge.max_tokens) * CHARS_PER_TOKEN) // 6
-        text = self.prompts.render(
-            "judge",
-            question=harmless(cut(row["question"], room)),
-            first=harmless(cut(row["answer"], room)),
-            second=harmless(cut(other.answer, room)),
-        )
+    def _judged(
+        self, row: dict[str, Any], other: Second, judge: Annotator
+    ) -> tuple[bool | None, str]:
+        """What the judge says in both orders, or why that is no verdict."""
+        said = set()
+        for request in self._requests(row, other, judge):
+            values, problem = final_answer(request, SCHEMA, self.store)
+            if values is None:
+                return None, str(problem)
+            said.add(values["agree"])
+        return (None, BY_ORDER) if len(said) > 1 else (said.pop(), "")
+
+    def _requests(self, row: dict[str, Any], other: Second, judge: Annotator) -> Iterator[Request]:
+        """A pair in both orders: judges prefer what stands first, or second."""
+        room = self.prompts.room("judge", SCHEMA, judge) // 3
+        texts = (row["question"], row["answer"], other.answer)
+        question, first, second = (cut(harmless(text), room) for text in texts)
         form = Form("judge", SCHEMA, judge.structured_output)
-        return Request.of(judge.body(messages_of(None, text), **form.fields()), judge.max_tokens)
+        for one, two in ((first, second), (second, first)):
+            text = self.prompts.render("judge", question=question, first=one, second=two)
+            body = judge.body(messages_of(None, text), **form.fields())
+            yield Request.of(body, judge.max_tokens)
 
     def _rows(self) -> Iterator[tuple[dict[str, Any], Second | None, Verdict]]:
         verdicts = iter(self.verdicts)

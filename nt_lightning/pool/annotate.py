@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from nt_lightning.files import digest
 from nt_lightning.pool.annotators import Annotator, Aspect, Prompts, request_of, schema_of
+from nt_lightning.pool.asking import Unfinished
 from nt_lightning.pool.derived import write_derived
 from nt_lightning.pool.questions import first_rows, rows_of_shards
 from nt_lightning.pool.requests.ask import ask
@@ -32,10 +33,11 @@ WRITES: dict[Aspect, tuple[str, ...]] = {
     "strategies": ("reasoning_strategies", "num_steps", "step_starts"),
     "verbosity": ("verbosity",),
 }
+BETWEEN = "; "  # entries of annotated_by, one an aspect: "model aspect:digest"
 NEEDS = ("id", "question", "reasoning")
 # What can keep a reply from being read; all else is a reply that does not fit.
-UNFINISHED = ("not asked", "gave up")
-SHORT = (*UNFINISHED, "refused", "cut off at max_tokens", "is no JSON object")
+NOT_ASKED, GAVE_UP = "not asked", "gave up"
+SHORT = (NOT_ASKED, GAVE_UP, "refused", "cut off at max_tokens", "is no JSON object")
 
 
 class Annotated(NamedTuple):
@@ -53,7 +55,7 @@ class Annotated(NamedTuple):
     num_annotated: int
     failed: Counter[str]
     unknown: Counter[str]
-    unfinished: int
+    unfinished: Unfinished
 
 
 def annotate(
@@ -75,7 +77,8 @@ def annotate(
         output: Folder of the new pool.
         annotator: A checked one.
         prompts: In which words.
-        aspects: What is asked; the columns of the others stay as they are.
+        aspects: What is asked; the columns of the others stay as they are, and their entries in
+            ``annotated_by``, as do those of a trace without reasoning.
         store: Keeps every reply.
         caps: Hard caps.
 
@@ -96,12 +99,12 @@ def annotate(
             "failed": dict(run.failures()),
             "strategies_out_of_vocabulary": dict(run.unknown.most_common(100)),
             "rows_out": len(pool),
-            "unfinished": run.num_unfinished,
+            "unfinished": sum(run.unfinished()),
             "spent": asked.spent._asdict(),
         },
         extras=run.report,
     )
-    return Annotated(asked, run.num_annotated, run.failures(), run.unknown, run.num_unfinished)
+    return Annotated(asked, run.num_annotated, run.failures(), run.unknown, run.unfinished())
 
 
 class _Run:
@@ -150,7 +153,8 @@ class _Run:
                 name: [] for aspect in self.aspects for name in WRITES[aspect]
             }
             columns["annotated_by"] = []
-            for row in shard.select(NEEDS).to_pylist():
+            there = [name for name in (*NEEDS, *columns) if name in shard.column_names]
+            for row in shard.select(there).to_pylist():
                 for name, value in self._annotation(row).items():
                     columns[name].append(value)
             kept = shard.drop_columns([name for name in columns if name in shard.column_names])
@@ -162,10 +166,10 @@ class _Run:
         """How often each aspect has failed, and why."""
         return Counter(f"{row['aspect']}: {row['kind']}" for row in self.failed)
 
-    @property
-    def num_unfinished(self) -> int:
+    def unfinished(self) -> Unfinished:
         """Annotations that were not asked, or had no reply."""
-        return sum(row["kind"] in UNFINISHED for row in self.failed)
+        kinds = Counter(row["kind"] for row in self.failed)
+        return Unfinished(kinds[NOT_ASKED], kinds[GAVE_UP])
 
     def report(self, folder: Path) -> None:
         """Write the list of what has failed."""
@@ -185,13 +189,16 @@ class _Run:
     def _num_reasoning(self) -> int:
         return sum(1 for _ in self._rows("strategies"))
 
-    def _annotation(self, row: dict[str, str]) -> dict[str, Any]:
+    def _annotation(self, row: dict[str, Any]) -> dict[str, Any]:
         """Values of the columns that are written, of one trace."""
         out: dict[str, Any] = {name: None for a in self.aspects for name in WRITES[a]}
-        by, whole = [], True
+        by, whole = _entries(row.get("annotated_by")), True
         for aspect in self.aspects:
             if aspect != "topic" and not row["reasoning"].strip():
-                continue  # a System-1 answer has no reasoning to annotate
+                # a System-1 answer has no reasoning to annotate
+                out |= {name: row.get(name) for name in WRITES[aspect]}
+                continue
+            by.pop(aspect, None)
             request, schema, segments = request_of(aspect, row, self.annotator, self.prompts)
             values, problem = final_answer(request, schema, self.store)
             if values is None:
@@ -202,9 +209,9 @@ class _Run:
                 whole = False
                 continue
             out |= self._steps(values, segments) if aspect == "strategies" else values
-            by.append(f"{aspect}:{self.digests[aspect]}")
+            by[aspect] = f"{self.annotator.model} {aspect}:{self.digests[aspect]}"
         self.num_annotated += whole
-        out["annotated_by"] = " ".join([self.annotator.model, *by]) if by else None
+        out["annotated_by"] = BETWEEN.join(by.values()) or None
         return out
 
     def _steps(self, values: dict[str, Any], segments: Sequence[Segment]) -> dict[str, Any]:
@@ -219,3 +226,9 @@ class _Run:
             "num_steps": len(begins),
             "step_starts": [segments[number - 1].start for number in sorted(begins)],
         }
+
+
+def _entries(annotated_by: str | None) -> dict[str, str]:
+    """Entries of ``annotated_by`` by their aspects."""
+    entries = annotated_by.split(BETWEEN) if annotated_by else []
+    return {entry.split()[-1].partition(":")[0]: entry for entry in entries if entry.strip()}

@@ -8,20 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2 import StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 
 from nt_lightning.errors import UserError
 from nt_lightning.files import digest
 from nt_lightning.pool.requests.endpoint import Endpoint
 from nt_lightning.pool.requests.request import Request, messages_of
-from nt_lightning.pool.segments import Segment, fit, harmless, segments_of
-from nt_lightning.pool.structured import Form, Schema
+from nt_lightning.pool.segments import Segment, cut, fit, harmless, segments_of, tokens_of
+from nt_lightning.pool.structured import Form, Schema, repair_tokens
 
 Aspect = Literal["topic", "strategies", "verbosity"]
 ASPECTS: tuple[Aspect, ...] = ("topic", "strategies", "verbosity")
 PROMPTS = Path(__file__).parent / "prompts"
-CHARS_PER_TOKEN = 2.5  # of reasoning with much LaTeX; English prose has four (our choice)
+LEAST_ROOM = 2048  # tokens beside two replies: the words of a prompt and of a repair
+CHAT_TOKENS, LINE_TOKENS, MARK_TOKENS = 128, 4, 32  # of a chat template, an item, a mark
 DOMAINS = (  # the 13 disciplines of SuperGPQA, as in NaturalThoughts
     *("Engineering", "Philosophy", "Medicine", "Economics", "Science", "Law", "History"),
     *("Education", "Management", "Literature and Arts", "Agronomy", "Sociology"),
@@ -53,8 +54,9 @@ class Annotator(Endpoint):
     Temperature 0, 4,096 tokens and the rule for long traces are our choice.
 
     Args:
-        context_tokens: The model's window, prompt and reply. A trace that may be longer, at 2.5
-            characters a token, is shown from the front and from the end.
+        context_tokens: The model's window: prompt, reply, and one repair with its reply. A trace
+            that may be longer, by the count of ``segments.tokens_of``, is shown from the front
+            and from the end.
         structured_output: Send the JSON schema, so that the server can write nothing else; vLLM,
             SGLang, llama.cpp and OpenAI know it.
         **rest: Arguments of ``Endpoint``.
@@ -67,12 +69,13 @@ class Annotator(Endpoint):
     structured_output: bool = True
 
     def check(self, name: str) -> None:
-        """As ``Endpoint.check``; the window must hold more than a reply."""
+        """As ``Endpoint.check``; the window must hold more than two replies."""
         super().check(name)
-        if self.context_tokens < 2 * self.max_tokens:
+        least = 2 * self.max_tokens + LEAST_ROOM
+        if self.context_tokens < least:
             raise UserError(
                 f"{name}.context_tokens is {self.context_tokens}; "
-                f"allowed: {2 * self.max_tokens} and more, twice max_tokens"
+                f"allowed: {least} and more, {LEAST_ROOM} beside twice max_tokens"
             )
 
 
@@ -115,10 +118,36 @@ class Prompts:
         """
         said = digest({key: value for key, value in values.items() if key not in vars(self)})
         given = {"domains": self.domains, "vocabulary": self.vocabulary, **values}
+        text = self.text(name)
         try:
-            return _template(self.text(name)).render(**given, mark=f"-----{said[:16]}-----")
-        except TemplateError as error:
+            return _template(text).render(**given, mark=f"-----{said[:16]}-----")
+        except Exception as error:  # a template is a program, and may fail as one
             raise UserError(f"prompt {name}.jinja: {error}") from None
+
+    def room(self, name: str, schema: Schema, asked: Annotator) -> int:
+        """Tokens of a window that a prompt leaves to its values.
+
+        Room is kept for the prompt's own words, the reply, a repair and its reply.
+
+        Args:
+            name: The prompt.
+            schema: What the reply has to fit.
+            asked: Whose window.
+
+        Raises:
+            UserError: There is none.
+        """
+        text = self.text(name)
+        items = [*self.domains, *self.vocabulary, *self.vocabulary.values()]
+        words = tokens_of(text) + sum(tokens_of(item) + LINE_TOKENS for item in items)
+        words += MARK_TOKENS * text.count("mark") + CHAT_TOKENS + repair_tokens(schema)
+        room = asked.context_tokens - 2 * asked.max_tokens - words
+        if room < 1:
+            raise UserError(
+                f"prompt {name}.jinja: up to {words} tokens with a repair and two replies of "
+                f"{asked.max_tokens} leave no room in context_tokens {asked.context_tokens}"
+            )
+        return room
 
     def digest(self, name: str, schema: Schema) -> str:
         """Short digest of a prompt with all that shapes it."""
@@ -154,9 +183,10 @@ def request_of(
     """The request about one trace, what its reply has to fit, and the trace's segments."""
     segments = segments_of(row["reasoning"]) if aspect != "topic" else []
     schema = schema_of(aspect, prompts, len(segments))
-    room = int((annotator.context_tokens - annotator.max_tokens) * CHARS_PER_TOKEN)
-    question = harmless(row["question"])[: room // 4]
-    shown = fit([one._replace(text=harmless(one.text)) for one in segments], room // 2)
+    room = prompts.room(aspect, schema, annotator)
+    question = cut(harmless(row["question"]), room // 4)
+    harmless_ones = [one._replace(text=harmless(one.text)) for one in segments]
+    shown = fit(harmless_ones, room - min(len(question.encode()), room // 4))
     values = {"question": question, **({"segments": shown} if segments else {})}
     text = prompts.render(aspect, **values)
     form = Form(aspect, schema, annotator.structured_output)

@@ -12,21 +12,24 @@ import pyarrow as pa
 
 from nt_lightning.errors import UserError
 from nt_lightning.files import digest
+from nt_lightning.pool.asking import Unfinished
 from nt_lightning.pool.derived import write_derived
 from nt_lightning.pool.questions import Rows, first_rows, rows_of_shards
 from nt_lightning.pool.requests.ask import ask
 from nt_lightning.pool.requests.budget import Caps
 from nt_lightning.pool.requests.jobs import Asked, Job
 from nt_lightning.pool.requests.request import Request
-from nt_lightning.pool.requests.store import RequestStore, chunks
-from nt_lightning.pool.teachers import Teacher, response_of
+from nt_lightning.pool.requests.store import RequestStore
+from nt_lightning.pool.teachers import GAVE_UP, NOT_ASKED, Teacher, response_of
 from nt_lightning.traces.pool import QUESTION_KEY, Pool
 from nt_lightning.traces.record import COLUMNS
 
 PURPOSE = "generate"
 REPORT = "generation/left_out.jsonl"
-QUESTIONS_AT_A_TIME = 256
-# Columns of a trace and not of its question: a new trace does not inherit them.
+TRACES_AT_A_TIME = 1024  # in memory as Python objects
+# What a new trace takes from an older one of its question; other columns may be about the trace.
+OF_A_QUESTION = ("question", "reference_answer", "source", "domain", "topic")
+# What it does not take from a pool of questions, since it has its own or none yet.
 OF_A_TRACE = (
     *("id", "teacher", "reasoning", "answer", "finish_reason", "response_tokens", "sample"),
     *("reasoning_strategies", "num_steps", "step_starts", "verbosity", "annotated_by"),
@@ -41,11 +44,13 @@ class Generated(NamedTuple):
         asked: What became of the requests.
         num_traces: Rows of the pool.
         left_out: Responses that are no traces, by reason.
+        unfinished: Those of them that the same command can still get.
     """
 
     asked: Asked
     num_traces: int
     left_out: Counter[str]
+    unfinished: Unfinished
 
 
 def generate(
@@ -63,57 +68,76 @@ def generate(
     Raises:
         UserError: No request will do, or not one response is a trace.
     """
-    first = first_rows(pool)
-    jobs = [
-        Job(
-            teacher.called,
-            teacher,
-            _requests(pool, first, teacher),
-            len(first) * teacher.samples,
-        )
-        for teacher in teachers
-    ]
-    asked = ask(jobs, store, PURPOSE, caps)
-    left_out: list[dict[str, Any]] = []
-    counts: Counter[str] = Counter()
-    made = [0]
+    run = _Run(pool, teachers, store)
+    asked = ask(run.jobs(), store, PURPOSE, caps)
+    write_derived(pool, run.tables(output), output, lambda: run.lineage(asked), extras=run.report)
+    return Generated(asked, run.num_traces, run.counts(), _unfinished(run.counts()))
 
-    def tables() -> Iterator[pa.Table]:
-        for questions in rows_of_shards(pool, first, _inherited(pool)):
-            rows = []
-            for part in chunks(questions.to_pylist(), QUESTIONS_AT_A_TIME):
-                rows += _traces(part, teachers, store, left_out)
-            if rows:
-                made[0] += len(rows)
-                yield _table(rows, questions.schema)
-        if not made[0]:
-            reasons = Counter(row["reason"] for row in left_out)
-            said = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-            raise UserError(f"{output}: no response is a trace: {said}; {store.path} has them all")
 
-    def lineage() -> dict[str, Any]:
-        counts.update(row["reason"] for row in left_out)
-        about = [teacher.about() for teacher in teachers]
+class _Run:
+    """The requests about a pool's questions, and their replies as traces."""
+
+    def __init__(self, pool: Pool, teachers: Sequence[Teacher], store: RequestStore) -> None:
+        self.pool, self.teachers, self.store = pool, teachers, store
+        self.first = first_rows(pool)
+        self.left_out: list[dict[str, Any]] = []
+        self.num_traces = 0
+
+    def jobs(self) -> list[Job]:
+        """All requests, by teacher."""
+        return [
+            Job(
+                teacher.called,
+                teacher,
+                _requests(self.pool, self.first, teacher),
+                len(self.first) * teacher.samples,
+            )
+            for teacher in self.teachers
+        ]
+
+    def tables(self, output: Path) -> Iterator[pa.Table]:
+        """The traces, a few at a time."""
+        at_a_time = max(1, TRACES_AT_A_TIME // sum(teacher.samples for teacher in self.teachers))
+        for questions in rows_of_shards(self.pool, self.first, _inherited(self.pool)):
+            for part in questions.to_batches(max_chunksize=at_a_time):
+                rows = _traces(part.to_pylist(), self.teachers, self.store, self.left_out)
+                self.num_traces += len(rows)
+                if rows:
+                    yield _table(rows, questions.schema)
+        if not self.num_traces:
+            said = ", ".join(f"{n} {reason}" for reason, n in self.counts().most_common())
+            place = self.store.path
+            raise UserError(f"{output}: no response is a trace: {said}; {place} has them all")
+
+    def counts(self) -> Counter[str]:
+        """Responses that are no traces, by reason."""
+        return Counter(row["reason"] for row in self.left_out)
+
+    def lineage(self, asked: Asked) -> dict[str, Any]:
+        """What has been made of what."""
+        about = [teacher.about() for teacher in self.teachers]
         return {
             "command": "pool generate",
             "teachers": about,
             "config_digest": digest(about),
-            "questions": len(first),
+            "questions": len(self.first),
             "requests": asked.total,
-            "rows_out": made[0],
-            "left_out": dict(counts),
-            "unfinished": asked.gave_up + asked.not_asked,
+            "rows_out": self.num_traces,
+            "left_out": dict(self.counts()),
+            "unfinished": sum(_unfinished(self.counts())),
             "spent": asked.spent._asdict(),
         }
 
-    def report(folder: Path) -> None:
+    def report(self, folder: Path) -> None:
+        """Write the list of what is no trace."""
         path = folder / REPORT
         path.parent.mkdir()
         with path.open("w", encoding="utf-8") as handle:
-            handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in left_out)
+            handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.left_out)
 
-    write_derived(pool, tables(), output, lineage, extras=report)
-    return Generated(asked, made[0], counts)
+
+def _unfinished(left_out: Counter[str]) -> Unfinished:
+    return Unfinished(left_out[NOT_ASKED], left_out[GAVE_UP])
 
 
 def _requests(pool: Pool, first: Rows, teacher: Teacher) -> Iterator[Request]:
@@ -123,8 +147,13 @@ def _requests(pool: Pool, first: Rows, teacher: Teacher) -> Iterator[Request]:
 
 
 def _inherited(pool: Pool) -> list[str]:
-    """Columns that the new traces take from their question."""
-    return ["id", *(name for name in pool.column_names if name not in OF_A_TRACE)]
+    """Columns that the new traces take from their question.
+
+    From questions all that is known of them; from traces what the record says is a question's.
+    """
+    if pool.kind == "questions":
+        return ["id", *(name for name in pool.column_names if name not in OF_A_TRACE)]
+    return ["id", *(name for name in OF_A_QUESTION if name in pool.column_names)]
 
 
 def _traces(

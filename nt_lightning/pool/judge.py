@@ -9,6 +9,7 @@ from typing import NamedTuple
 from nt_lightning.files import digest
 from nt_lightning.pool.agreement import SCHEMA, Agreement, seconds_of
 from nt_lightning.pool.annotators import Annotator, Prompts
+from nt_lightning.pool.asking import Unfinished
 from nt_lightning.pool.derived import write_derived
 from nt_lightning.pool.requests.ask import ask
 from nt_lightning.pool.requests.budget import Caps, Spent
@@ -32,7 +33,7 @@ class Judged(NamedTuple):
 
     asked: Asked
     verdicts: Counter[Verdict]
-    unfinished: int
+    unfinished: Unfinished
 
 
 def judge_pool_answers(
@@ -52,7 +53,9 @@ def judge_pool_answers(
 
     The rules are those of ``pool verify``, with the second answer in the reference's place; a
     judge model is asked where they decide nothing. NaturalThoughts asks a model every time; that
-    rules come first is our choice, since they cost nothing and do not err where they speak.
+    rules come first is our choice, since they cost nothing and do not err where they speak. So is
+    that a judge sees each pair in both orders, and that there is no verdict where it says one
+    thing in one order and another in the other (position bias): the paper says nothing of it.
 
     Args:
         pool: Traces.
@@ -90,9 +93,9 @@ def judge_pool_answers(
             **settings,
             "config_digest": digest(settings),
             "verdicts": {f"{v.correct}: {v.by}": n for v, n in run.counts.most_common()},
-            "unfinished": run.num_unfinished,
+            "unfinished": sum(run.unfinished()),
             "spent": asked.spent._asdict(),
         },
         extras=run.report,
     )
-    return Judged(asked, run.counts, run.num_unfinished)
+    return Judged(asked, run.counts, run.unfinished())

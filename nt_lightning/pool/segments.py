@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import bisect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+FRAME, REMARK = 4, 32  # tokens: of "[", "] " and the newline around a segment; of a remark
+_GAP = " (...) "
+_TOKEN = re.compile(r"[A-Za-z]{1,3}|[^A-Za-z\s]|\n|\s(?=[^A-Za-z]|$)")
+_MOST_CHARS = 4  # that are one: three letters and the blank in front of them
 HEAD = 0.6  # of what fits: the beginning sets out the plan, the end checks it (our choice)
 _PARAGRAPH, _LINE = re.compile(r"\n[ \t]*\n\s*"), re.compile(r"\n\s*")
 # What a chat template may take for a special token: <|im_end|>, </s>, <think>, [INST].
@@ -38,7 +43,20 @@ def segments_of(reasoning: str) -> list[Segment]:
     return [Segment(place + 1, text, start) for place, (start, text) in enumerate(pieces)]
 
 
-def fit(segments: Sequence[Segment], most_chars: int) -> list[Segment]:
+def tokens_of(text: str) -> int:
+    """Tokens that a text has at most, by a rule that holds for many tokenizers (our choice).
+
+    One for three letters of a word, each digit and each sign; for each newline, and each blank
+    that stands in front of no letter; and for each byte of what is not ASCII, since scripts that
+    a tokenizer has not learned cost that much.
+
+    Args:
+        text: Prose, code, LaTeX in any script; random letters may be more tokens than this.
+    """
+    return len(_TOKEN.findall(text)) + len(text.encode(errors="replace")) - len(text)
+
+
+def fit(segments: Sequence[Segment], most: int) -> list[Segment]:
     """Segments that fit a window: from the front and from the end, a remark between.
 
     Whole segments fill 60 % of the room from the front and the rest from the end; what is left
@@ -46,14 +64,17 @@ def fit(segments: Sequence[Segment], most_chars: int) -> list[Segment]:
 
     Args:
         segments: All segments.
-        most_chars: Room in characters.
+        most: Room in tokens, by ``tokens_of``.
     """
-    if sum(len(one.text) for one in segments) <= most_chars:
+    if sum(len(one.text.encode()) + _frame(one) for one in segments) <= most:
+        return list(segments)  # a token is a byte at least
+    if sum(map(_cost, segments)) <= most:
         return list(segments)
-    longest = max(int(most_chars * HEAD / 2), 1)
-    short = [one._replace(text=cut(one.text, longest)) for one in segments]
-    head = _that_fit(short, most_chars * HEAD)
-    tail = _that_fit(short[len(head) :][::-1], most_chars - sum(len(one.text) for one in head))
+    room = most - REMARK
+    longest = int(room * HEAD / 2)
+    short = [one._replace(text=cut(one.text, longest - _frame(one))) for one in segments]
+    head = _that_fit(short, room * HEAD)
+    tail = _that_fit(short[len(head) :][::-1], room - sum(map(_cost, head)))
     left_out = len(short) - len(head) - len(tail)
     if not left_out:
         return short
@@ -82,17 +103,34 @@ def _pieces(text: str, between: re.Pattern[str]) -> list[tuple[int, str]]:
 
 
 def cut(text: str, most: int) -> str:
-    """A text without its middle, where it is longer than that."""
-    if len(text) <= most:
+    """A text without its middle, where it may be more tokens than that."""
+    if len(text.encode(errors="replace")) <= most or tokens_of(text) <= most:
         return text
-    half = most // 2
-    return f"{text[:half]} (...) {text[len(text) - half :]}"
+    half = (most - tokens_of(_GAP)) / 2
+    head = _longest(lambda length: text[:length], half)
+    tail = _longest(lambda length: text[len(text) - length :], half)
+    return f"{head}{_GAP}{tail}"
+
+
+def _longest(part: Callable[[int], str], most: float) -> str:
+    """The longest part of a text that is so many tokens, by its length."""
+    lengths = range(int(max(most, 0) * _MOST_CHARS) + 2)
+    found = bisect.bisect_right(lengths, max(most, 0), key=lambda length: tokens_of(part(length)))
+    return part(found - 1)
+
+
+def _frame(segment: Segment) -> int:
+    return FRAME + len(str(segment.number))
+
+
+def _cost(segment: Segment) -> int:
+    return tokens_of(segment.text) + _frame(segment)
 
 
 def _that_fit(segments: Sequence[Segment], room: float) -> list[Segment]:
     out = []
     for one in segments:
-        room -= len(one.text)
+        room -= _cost(one)
         if room < 0:
             break
         out.append(one)

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from jsonschema import Draft202012Validator
 
 from nt_lightning.pool.requests.request import Request, read_reply
+from nt_lightning.pool.requests.said import whole
 from nt_lightning.pool.requests.store import RequestStore, Stored
+from nt_lightning.pool.segments import harmless, tokens_of
 from nt_lightning.traces.responses import split_response
 
 Schema = dict[str, Any]
@@ -52,7 +54,8 @@ class Answer(NamedTuple):
 def read_values(text: str, schema: Schema) -> Answer:
     """The object in a reply: the whole text, else what is fenced, else from { to }.
 
-    Text of a think block is passed over.
+    Text of a think block is passed over. Texts in it lose the blanks around them and halves of
+    surrogate pairs, and ``2.0`` is the whole number that JSON schema takes it for.
 
     Args:
         text: The reply.
@@ -67,7 +70,7 @@ def read_values(text: str, schema: Schema) -> Answer:
     problem = "is no JSON object"
     for candidate in (text, *fenced[-1:], inner):
         try:
-            values = json.loads(candidate)
+            values = _clean(json.loads(candidate))
         except (ValueError, RecursionError):
             continue
         if not isinstance(values, dict):
@@ -106,11 +109,16 @@ def repair_of(request: Request, stored: Stored, schema: Schema) -> Request | Non
     if problem is None:
         return None
     body = json.loads(request.body)
-    said = read_reply(stored.body).text or "(nothing)"
-    text = AGAIN.format(problem=problem, schema=json.dumps(schema))
+    said = harmless(read_reply(stored.body).text) or "(nothing)"
+    text = AGAIN.format(problem=harmless(problem), schema=json.dumps(schema))
     further = [{"role": "assistant", "content": said}, {"role": "user", "content": text}]
     body["messages"] = [*body["messages"], *further]
     return Request.of(body, request.max_completion_tokens)
+
+
+def repair_tokens(schema: Schema) -> int:
+    """Tokens that a repair adds to a request, but for the two replies."""
+    return tokens_of(AGAIN) + _SHOWN + tokens_of(json.dumps(schema))
 
 
 def final_answer(request: Request, schema: Schema, store: RequestStore) -> Answer:
@@ -123,3 +131,16 @@ def final_answer(request: Request, schema: Schema, store: RequestStore) -> Answe
     if again is None:
         return found
     return read_stored(store.find([again.key]).get(again.key), schema)
+
+
+def _clean(value: Any) -> Any:
+    """A value of JSON as columns can hold it."""
+    if isinstance(value, str):
+        return whole(value).strip()
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_clean(one) for one in value]
+    if isinstance(value, dict):
+        return {whole(name): _clean(one) for name, one in value.items()}
+    return value

@@ -20,7 +20,9 @@ def generate_pool(
 
     Each reply goes to the request store the moment it comes, and what is in the store is never
     asked again: after Ctrl+C, a crash or a cap, the same command goes on where it was. Replies
-    that were cut off or are empty stay in the store and are left out of the pool.
+    that were cut off or are empty stay in the store and are left out of the pool. Traces keep all
+    columns of a pool of questions; of a pool of traces only reference_answer, source, domain and
+    topic, since the others may be about the older trace.
 
     Args:
         pool: Folder of the questions, or of traces whose questions are asked again.
@@ -43,4 +45,4 @@ def generate_pool(
     with open_store(store, folder) as requests:
         made = generate(source, Path(folder), teachers, requests, caps)
     told = f"{output}: {made.num_traces} traces of {len(teachers)} teachers"
-    finish(told, made.asked, made.left_out, made.asked.gave_up + made.asked.not_asked)
+    finish(told, made.asked, made.left_out, made.unfinished)

@@ -22,7 +22,8 @@ def judge_pool(
     """Say of every trace whether a second teacher gives the same answer (models_agree).
 
     Rules come first (math-verify, numbers, letters, equal texts); what they cannot decide goes to
-    a judge model, where one is given, and is null otherwise. agreed_by says what decided.
+    a judge model, where one is given, and is null otherwise. The judge sees each pair in both
+    orders; where its verdicts differ there is none. agreed_by says what decided.
 
     Args:
         pool: Folder of the traces.

@@ -62,7 +62,7 @@ async def _run(runner: Runner, wishes: list[int]) -> None:
         if len(wishes) > 1:
             main.cancel()
             return
-        log.warning("waiting for %d replies; once more: do not wait", len(runner.under_way))
+        log.warning("waiting for %d replies; once more: do not wait", runner.num_sent)
         runner.stop()
 
     caught = []

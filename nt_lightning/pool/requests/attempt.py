@@ -21,6 +21,7 @@ _OVERLOADED = (429, 503, 529)
 _AGAIN = (409, 425)  # and every 5xx but these, where a gateway has waited in vain for a reply:
 _MAYBE_MADE = (408, 504, 524)
 _BARRED = 403  # a key that may not, or a question that a filter does not like
+_UNMADE = ("abort", "error")  # finish reasons of a server that has stopped in the middle
 _HOPELESS = (401, 402, 404, 405)  # what is wrong is the key, the address or the account
 _LONGEST_WAIT_S = 600.0
 _NOTHING_SENT = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
@@ -35,7 +36,7 @@ class Attempt(NamedTuple):
             again, but a reply may have been made and paid; ``hopeless``: no request will do.
         seconds: How long it took.
         status: HTTP status, where there is one.
-        reply: What was said, for ``replied``.
+        reply: What was said, for ``replied``, and for ``lost`` where the server stopped in it.
         body: The reply as it came, without the key.
         error: What went wrong.
         wait_s: How long the server asks us to wait.
@@ -53,10 +54,8 @@ class Attempt(NamedTuple):
 
     def spent(self, endpoint: Endpoint, worst: Spent) -> Spent:
         """What it cost: by the server's count, else at its worst if a reply may be paid."""
-        if self.kind == "lost":
-            return worst
         if self.reply is None:
-            return Spent(1)
+            return worst if self.kind == "lost" else Spent(1)
         prompt, reply = self.reply.prompt_tokens, self.reply.completion_tokens
         if prompt is None or reply is None:
             return worst
@@ -80,6 +79,7 @@ async def attempt(session: aiohttp.ClientSession, endpoint: Endpoint, request: R
     seconds, status, headers = time.monotonic() - began, response.status, response.headers
     if status != 200:
         return _not_ok(status, headers, body, seconds, key)
+    body = bytes_without(body, key)
     try:
         reply = read_reply(body)
     except BrokenReplyError as error:
@@ -87,9 +87,11 @@ async def attempt(session: aiohttp.ClientSession, endpoint: Endpoint, request: R
         if codes and type(codes[0]) is int and codes[0] >= 400:  # OpenRouter's errors come as 200
             return _not_ok(codes[0], headers, body, seconds, key)
         said = f"the reply is no chat completion ({error}): {error_text(body, key, 100)}"
-        body = bytes_without(body, key, is_reply=False)
         return Attempt("lost", seconds, 200, body=body, error=without(said, key))
-    return Attempt("replied", seconds, 200, reply, bytes_without(body, key, is_reply=True))
+    if reply.finish_reason in _UNMADE:
+        said = f"finish_reason {reply.finish_reason}"
+        return Attempt("lost", seconds, 200, reply, body, said)
+    return Attempt("replied", seconds, 200, reply, body)
 
 
 def _no_response(error: Exception, seconds: float, key: str | None) -> Attempt:
@@ -108,7 +110,7 @@ def _not_ok(
     status: int, headers: Mapping[str, str], body: bytes, seconds: float, key: str | None
 ) -> Attempt:
     said = f"HTTP {status}: {error_text(body, key)}"
-    body = bytes_without(body, key, is_reply=False)
+    body = bytes_without(body, key)
     if "Location" in headers:
         said = f"HTTP {status}: the server is at {without(headers['Location'], key)}"
     if status in _OVERLOADED and "insufficient_quota" not in error_codes(body):

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 
 from nt_lightning.errors import UserError
 
+SHORTEST_KEY = 8  # shorter ones are words: taken out of what a server repeats, they would spoil it
+_KEY_FIELDS = ("api_key", "apikey", "x_api_key", "key", "authorization", "token", "access_token")
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -82,6 +85,14 @@ class Endpoint:
         self.api_key()
 
     def _check_extra_body(self, name: str) -> None:
+        further = [self.extra_body.get(field_name) for field_name in ("headers", "extra_headers")]
+        for fields in (self.extra_body, *(one for one in further if isinstance(one, dict))):
+            for field_name in fields:
+                if str(field_name).lower().replace("-", "_") in _KEY_FIELDS:
+                    raise UserError(
+                        f"{name}.extra_body: {field_name}: not allowed, since a body is written "
+                        f"down; a key belongs into an environment variable: {name}.api_key_env"
+                    )
         for field_name in ("messages", "model", "n", "stream"):
             if self.extra_body.get(field_name) is not None:
                 raise UserError(
@@ -128,6 +139,12 @@ class Endpoint:
             raise UserError(
                 f"api_key_env: the environment variable {self.api_key_env} holds a blank or a "
                 "character out of ASCII; needed: the key alone"
+            )
+        if len(key) < SHORTEST_KEY:
+            raise UserError(
+                f"api_key_env: the environment variable {self.api_key_env} holds fewer than "
+                f"{SHORTEST_KEY} characters, which a reply may hold as a word; give the server a "
+                "longer key, or leave api_key_env out where it needs none"
             )
         return key
 

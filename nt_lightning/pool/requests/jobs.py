@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import urllib.request
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from nt_lightning.pool.requests.budget import Spent
 from nt_lightning.pool.requests.endpoint import Endpoint
 from nt_lightning.pool.requests.pace import Pace
 from nt_lightning.pool.requests.request import Request
-from nt_lightning.pool.requests.writer import State
+from nt_lightning.pool.requests.writer import Event
 
 IN_A_ROW = 20  # so many without a reply, none replied between: the command stops (our choice)
 FEW = 3  # the same while no reply has come at all, unless the server has said no to the requests
@@ -54,9 +55,9 @@ class Asked(NamedTuple):
         found: Were in the store already.
         replied: Replied now.
         refused: The server will not do them.
-        gave_up: No reply after all attempts, or refused before any reply showed that the server
-            works; the same command tries again.
-        not_asked: Not sent, since a cap was reached or the command was stopped.
+        gave_up: No reply after all attempts, or refused where no reply of the run shows that the
+            server works; the same command tries again.
+        not_asked: Not come to, since a cap was reached; the store may have replies to some.
         spent: By this run.
         capped: The cap that stopped it, where one did.
     """
@@ -85,6 +86,35 @@ class Asked(NamedTuple):
         )
 
 
+class Waiting:
+    """A job's requests in their order, but those that were given up in an earlier run come last.
+
+    So each run gets further, even if the server refuses the first hundred with good reason.
+
+    Args:
+        requests: The requests.
+        has_given_up: Whether one was given up; those are kept in memory until their turn.
+    """
+
+    def __init__(self, requests: Iterable[Request], has_given_up: Callable[[bytes], bool]) -> None:
+        self._first, self._has_given_up = iter(requests), has_given_up
+        self._last: deque[Request] = deque()
+        self.known: set[bytes] = set()  # those of them that have had their turn
+
+    def __iter__(self) -> Iterator[Request]:
+        return self
+
+    def __next__(self) -> Request:
+        for request in self._first:
+            if not self._has_given_up(request.key):
+                return request
+            self._last.append(request)
+        if not self._last:
+            raise StopIteration
+        self.known.add(self._last[0].key)
+        return self._last.popleft()
+
+
 @dataclass
 class Lane:
     """A job while it runs."""
@@ -92,28 +122,46 @@ class Lane:
     job: Job
     pace: Pace
     session: aiohttp.ClientSession
-    waiting: Iterator[Request]
+    waiting: Waiting
+    found: int = 0
     replied: int = 0
-    works: bool = False  # a reply came, now or in an earlier run
     in_a_row: int = 0  # without a reply
+    refused: list[Event] = field(default_factory=list)  # not final yet
     last_error: str = ""
     _most: int = IN_A_ROW
+    _refused: set[bytes] = field(default_factory=set)
 
     @property
     def server(self) -> str:
         """For messages."""
         return f"{self.job.name}: {self.job.endpoint.url}"
 
-    def count(self, found: Attempt, state: State) -> None:
-        """Keep in mind how an attempt ended."""
+    def count(self, found: Attempt, event: Event) -> None:
+        """Keep in mind how an attempt ended.
+
+        A refusal of what was given up in an earlier run says nothing of the server where others
+        have had a reply: the run ends with what there is, so that a pool can be made of it.
+        """
+        state = event.state
+        has_others = self.found or self.replied
+        said_no = found.kind in ("refused", "barred")  # at once, while replies take their time
+        if found.kind == "refused" and event.key not in self._refused:
+            self._refused.add(event.key)
+            self.refused.append(event._replace(state="refused", spent=Spent()))
         self.last_error = found.error or self.last_error
         if state == "replied":
-            self.works, self.in_a_row = True, 0
+            self.in_a_row = 0
             self.replied += 1
-        elif state != "fault":
+        elif state != "fault" and not (said_no and has_others and event.key in self.waiting.known):
             self.in_a_row += 1
-            said_no = found.kind in ("refused", "barred")  # at once, while replies take their time
             self._most = IN_A_ROW if self.replied or said_no else FEW
+
+    def confirmed(self) -> list[Event]:
+        """Refusals that are final, since the server works: each is given once."""
+        if not self.replied:
+            return []
+        events, self.refused = self.refused, []
+        return events
 
     @property
     def is_hopeless(self) -> bool:
@@ -123,8 +171,15 @@ class Lane:
 
 
 @contextlib.asynccontextmanager
-async def open_lane(job: Job) -> AsyncIterator[Lane]:
-    """A job with its connections, which end with the context."""
+async def open_lane(
+    job: Job, has_given_up: Callable[[bytes], bool] = lambda key: False
+) -> AsyncIterator[Lane]:
+    """A job with its connections, which end with the context.
+
+    Args:
+        job: The job.
+        has_given_up: Whether a request was given up in an earlier run.
+    """
     endpoint = job.endpoint
     headers = {"Content-Type": "application/json"}
     if key := endpoint.api_key():
@@ -136,7 +191,7 @@ async def open_lane(job: Job) -> AsyncIterator[Lane]:
         proxy=_proxy(endpoint.url),
     ) as session:
         pace = Pace(endpoint.concurrency, endpoint.timeout_s)
-        yield Lane(job, pace, session, iter(job.requests))
+        yield Lane(job, pace, session, Waiting(job.requests, has_given_up))
 
 
 def _proxy(url: str) -> str | None:

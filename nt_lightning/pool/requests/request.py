@@ -75,37 +75,40 @@ class BrokenReplyError(Exception):
 
 
 def read_reply(body: bytes) -> Reply:
-    """A chat completion's first choice.
+    """A chat completion's first choice; a field of an odd type counts as empty.
 
     Raises:
-        BrokenReplyError: The body is no JSON or has no such choice.
+        BrokenReplyError: The body is no JSON or has no message.
     """
     try:
         completion = json.loads(body)
         choice = completion["choices"][0]
         message, usage = choice["message"], completion.get("usage")
         content = message.get("content")
-        told = message.get("reasoning_content") or message.get("reasoning")
-        texts = (_text(content), told or _text(content, "thinking"), choice.get("finish_reason"))
+        told = [_text(message.get(name)) for name in ("reasoning_content", "reasoning")]
+        told.append(_text(content, "thinking"))
+        text, finish_reason = _text(content), _text(choice.get("finish_reason"))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BrokenReplyError(f"{type(error).__name__}: {error}") from None
-    text, reasoning, finish_reason = (part or "" for part in texts)
-    if not all(isinstance(part, str) for part in (text, reasoning, finish_reason)):
-        raise BrokenReplyError("content, reasoning or finish_reason is no text")
     return Reply(
         text=whole(text),
-        reasoning=whole(reasoning),
+        reasoning=whole(next((one for one in told if one), "")),
         finish_reason=whole(finish_reason),
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
     )
 
 
-def _text(content: Any, kind: str = "text") -> Any:
+def _text(content: Any, kind: str = "text") -> str:
     """A content, or its parts of a kind: Mistral sends thinking as a part of its own."""
-    if not isinstance(content, list):
-        return content if kind == "text" else None
-    return "".join(_text(part[kind]) or "" for part in content if part.get("type") == kind)
+    if isinstance(content, str) and kind == "text":
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(
+        _text(part.get(kind))
+        for part in parts
+        if isinstance(part, dict) and part.get("type") == kind
+    )
 
 
 def _count(usage: Any, name: str) -> int | None:

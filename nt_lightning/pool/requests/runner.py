@@ -45,6 +45,8 @@ class Runner:
         self.before = self.store.spent(self.purpose)
         self.budget = Budget(self.caps, self.before)
         self.under_way: set[bytes] = set()
+        self.repairs: set[bytes] = set()
+        self.num_sent = 0  # and not answered yet
 
     def asked(self) -> Asked:
         """The counts of the run."""
@@ -61,7 +63,8 @@ class Runner:
         progress = Progress(sum(job.total for job in self.jobs))
         async with contextlib.AsyncExitStack() as stack:
             lanes: list[Lane] = [
-                await stack.enter_async_context(open_lane(job)) for job in self.jobs
+                await stack.enter_async_context(open_lane(job, self.store.has_given_up))
+                for job in self.jobs
             ]
             reporting = asyncio.create_task(progress.follow(self, lanes))
             try:
@@ -69,6 +72,8 @@ class Runner:
                     for lane in lanes:
                         for _ in range(min(lane.job.endpoint.concurrency, max(lane.job.total, 1))):
                             group.create_task(self._work(lane))
+                for lane in lanes:
+                    await self._confirm(lane)
             finally:
                 reporting.cancel()
                 progress.close(self, lanes)
@@ -91,7 +96,7 @@ class Runner:
                     continue
                 if self.store.is_final(request.key):
                     self.counts["found"] += 1
-                    lane.works = True
+                    lane.found += 1
                     if self.counts["found"] % 100 == 0:
                         await asyncio.sleep(0)  # replies that come in meanwhile want to be seen
                 elif state := await self._see_to(lane, request):
@@ -106,6 +111,7 @@ class Runner:
         again = lane.job.repair(request)
         if again is None or again.key in self.under_way or self.store.is_final(again.key):
             return
+        self.repairs.add(again.key)
         await self._see_to(lane, again)
 
     async def _see_to(self, lane: Lane, request: Request) -> State | None:
@@ -127,7 +133,7 @@ class Runner:
                 if found is None:
                     return None
                 wait_s = tries.count(found)
-                state = _state(found.kind, lane, tries)
+                state = _state(found.kind, tries)
                 await self._record(lane, request, found, state, worst)
                 if found.kind == "throttled":  # it keeps its slot, in which others would hear no
                     await self._pause(wait_s)
@@ -143,7 +149,9 @@ class Runner:
         if self.stopping.is_set() or not await self._write(sent):
             self._settle(worst, Spent())
             return None
+        self.num_sent += 1
         found = await attempt(lane.session, lane.job.endpoint, request)
+        self.num_sent -= 1
         if found.kind == "replied":
             lane.pace.replied(found.seconds)
         elif found.kind == "throttled" or found.timed_out:
@@ -156,14 +164,32 @@ class Runner:
         """Write down what became of an attempt, and wait for the disk."""
         spent = found.spent(lane.job.endpoint, worst)
         what = (state, found.status, spent.plus(worst, -1), found.error, found.body)
-        await self._write(Event(request.key, self.purpose, *what))
+        event = Event(request.key, self.purpose, *what)
+        await self._write(event)
         self._settle(worst, spent)
-        lane.count(found, state)
+        lane.count(found, event)
+        if state == "replied":
+            await self._confirm(lane)
         if found.kind == "hopeless":
             self._fail(UserError(f"{lane.server}: {found.error}"))
         elif lane.is_hopeless:
             said = f"{lane.in_a_row} requests in a row had no reply, so the command stops"
-            self._fail(UserError(f"{lane.server}: {said}; the last one: {lane.last_error}"))
+            again = "started again, it begins with others"
+            error = f"{lane.server}: {said}; {again}; the last one: {lane.last_error}"
+            self._fail(UserError(error))
+
+    async def _confirm(self, lane: Lane) -> None:
+        """Write as refused for good what a working server has refused, unless the run stops.
+
+        It may stop since the server has changed and refuses all: those in that row are asked again.
+        """
+        events = [] if self.stopping.is_set() else lane.confirmed()
+        for event, is_written in zip(
+            events, await asyncio.gather(*map(self._write, events)), strict=True
+        ):
+            if is_written and event.key not in self.repairs:
+                self.counts["gave_up"] -= 1
+                self.counts["refused"] += 1
 
     async def _write(self, event: Event) -> bool:
         """Append an event and wait for the disk; false, and the end of the run, if it cannot be."""
@@ -205,12 +231,10 @@ class Runner:
         self.stop()
 
 
-def _state(kind: Kind, lane: Lane, tries: Tries) -> State:
-    """What is written of an attempt; a server that has never replied refuses nothing for good."""
+def _state(kind: Kind, tries: Tries) -> State:
+    """What is written of an attempt; a refusal is final when it is confirmed."""
     if kind == "replied":
         return "replied"
-    if kind == "refused" and lane.works:
-        return "refused"
     return "gave_up" if kind in ("refused", "barred") or tries.are_enough else "fault"
 
 

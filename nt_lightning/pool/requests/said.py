@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import re
@@ -9,7 +10,6 @@ from contextlib import suppress
 from typing import Any
 
 HIDDEN = "***"
-SHORTEST_SECRET = 16  # a shorter key, such as EMPTY, is a word that a reply may hold
 _HALVES = re.compile("[\ud800-\udfff]")
 _TAGS = re.compile(r"(?s)<(script|style)\b.*?</\1>|<[^>]*>")
 _LOOKED_AT = 100_000  # characters of an error page
@@ -21,25 +21,25 @@ def whole(text: str) -> str:
 
 
 def without(text: str, secret: str | None) -> str:
-    """A text without a secret, as it is or as JSON writes it."""
-    for form in _forms(secret):
-        text = text.replace(form, HIDDEN)
-    return text
+    """A text without a secret, as it is or as JSON, HTML or an address writes it."""
+    return _pattern(secret).sub(HIDDEN, text) if secret else text
 
 
-def bytes_without(body: bytes, secret: str | None, *, is_reply: bool) -> bytes:
-    """A body without a secret; a reply is data, in which a short one is left.
+def bytes_without(body: bytes, secret: str | None) -> bytes:
+    """A body without a secret: JSON in its decoded texts, so that no escape hides one.
 
     Args:
         body: What a server sent.
         secret: The key, which some servers repeat.
-        is_reply: Whether it is a reply to a question, no error.
     """
-    if is_reply and len(secret or "") < SHORTEST_SECRET:
+    if not secret:
         return body
-    for form in _forms(secret):
-        body = body.replace(form.encode(), HIDDEN.encode())
-    return body
+    with suppress(ValueError, RecursionError):
+        value = json.loads(body)
+        hidden = _hidden(value, secret)
+        return body if hidden == value else json.dumps(hidden).encode()
+    text = body.decode("utf-8", errors="surrogateescape")
+    return without(text, secret).encode("utf-8", errors="surrogateescape")
 
 
 def error_text(body: bytes, secret: str | None, limit: int = 300) -> str:
@@ -74,7 +74,27 @@ def _loaded(body: bytes) -> Any:
     return None
 
 
-def _forms(secret: str | None) -> list[str]:
-    if not secret:
-        return []
-    return [secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/")]
+def _hidden(value: Any, secret: str) -> Any:
+    if isinstance(value, str):
+        return without(value, secret)
+    if isinstance(value, list):
+        return [_hidden(one, secret) for one in value]
+    if isinstance(value, dict):
+        return {without(name, secret): _hidden(one, secret) for name, one in value.items()}
+    return value
+
+
+@functools.cache
+def _pattern(secret: str) -> re.Pattern[str]:
+    r"""The secret with each character as it is, or as ``\/``, ``\u002f``, ``&#47;`` or ``%2F``."""
+    return re.compile("".join(map(_written, secret)))
+
+
+def _written(one: str) -> str:
+    code = ord(one)
+    forms = [rf"\\+u{code:04x}", f"&#0*{code};", f"&#x0*{code:x};", f"%{code:02x}"]
+    if one in '/"\\':
+        forms.append(r"\\+" + re.escape(one))
+    if html.escape(one) != one:
+        forms.append(html.escape(one))
+    return f"(?:{re.escape(one)}|(?i:{'|'.join(forms)}))"

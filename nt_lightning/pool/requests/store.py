@@ -89,6 +89,11 @@ class RequestStore:
         """Whether a request needs no more asking."""
         return bool(self._rows(f"SELECT 1 FROM events WHERE key = ? AND {ENDED}", (key,)))
 
+    def has_given_up(self, key: bytes) -> bool:
+        """Whether a request was given up and has no end since."""
+        query = f"SELECT 1 FROM events WHERE key = ? AND {GIVEN_UP} LIMIT 1"
+        return bool(self._rows(query, (key,))) and not self.is_final(key)
+
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
         """Last states of requests; one that has never ended is absent."""
         out: dict[bytes, Stored] = {}

@@ -28,9 +28,9 @@ class Event(NamedTuple):
     Args:
         key: The request's.
         purpose: The command that asks.
-        state: ``sent``: an attempt begins; then ``replied``; ``refused``: the server will not do
-            this request (HTTP 4xx); ``gave_up``: no reply after all attempts, a later run tries
-            again; ``fault``: the attempt failed.
+        state: ``sent``: an attempt begins; then ``replied``; ``gave_up``: no reply after all
+            attempts, a later run tries again; ``fault``: the attempt failed; ``refused``, behind
+            ``gave_up``: the server does others of the run, and not this one (HTTP 4xx).
         status: HTTP status, where there is one.
         spent: What it adds to the account: an attempt counts at its worst before it is sent, and
             its end takes away what was not needed, so that a killed one stays at its worst.

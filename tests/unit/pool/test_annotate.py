@@ -1,14 +1,21 @@
 """Annotations: what is asked, what is kept, and that a trace is data."""
 
 import json
+import random
+import re
 
 import pyarrow as pa
 import pytest
+from tokenizers import Tokenizer
 
 from nt_lightning.errors import UserError
-from nt_lightning.pool.annotators import Annotator, Prompts
+from nt_lightning.models import model_path
+from nt_lightning.pool.annotators import ASPECTS, Annotator, Prompts, request_of
 from nt_lightning.pool.commands.annotate_pool import annotate_pool
 from nt_lightning.pool.requests.budget import Caps
+from nt_lightning.pool.requests.store import Stored
+from nt_lightning.pool.segments import tokens_of
+from nt_lightning.pool.structured import repair_of
 from nt_lightning.traces.pool import Pool, write_pool
 from tests.servers.chat import chat, reply_of
 
@@ -20,7 +27,7 @@ def write(folder, reasonings=(REASONING, ""), **columns):
     table = pa.table(
         {
             "id": [f"t{n}" for n in range(num)],
-            "question": ["1 + 1?"] * num,
+            "question": columns.pop("question", ["1 + 1?"] * num),
             "teacher": [f"teacher {n}" for n in range(num)],
             "reasoning": list(reasonings),
             "answer": ["2"] * num,
@@ -71,13 +78,13 @@ def test_every_aspect_becomes_columns(tmp_path, capsys):
     ]
     assert first["num_steps"] == 2
     assert first["step_starts"] == [0, REASONING.index("So")]
-    assert (first["verbosity"], second["verbosity"]) == (4, None)
+    assert (first["verbosity"], second["verbosity"]) == (4, 9)  # nobody was asked about it
     assert (first["score"], second["reasoning_strategies"]) == (0.5, None)
-    model, *parts = first["annotated_by"].split()
-    assert (model, [part.split(":")[0] for part in parts]) == (
-        "llama",
-        ["topic", "strategies", "verbosity"],
-    )
+    prompts = Pool(tmp_path / "out").manifest["lineage"]["prompts"]
+    assert len(set(prompts.values())) == 3
+    entries = [f"llama {aspect}:{prompts[aspect]}" for aspect in GOOD]
+    assert first["annotated_by"] == "; ".join(entries)
+    assert second["annotated_by"] == entries[0]
     printed = capsys.readouterr().out
     assert "2 of 2 traces annotated" in printed
     assert "out of the vocabulary, kept: gut-feeling 1" in printed
@@ -155,7 +162,7 @@ def test_a_long_trace_fits_the_window(tmp_path):
         small = annotator(server, context_tokens=4000)
         annotate_pool(pool, str(tmp_path / "out"), small, ["strategies"])
         text = server.texts[0]
-    assert len(text) < 2.5 * 3500
+    assert len(text) < 2.5 * 3000
     assert "[1] paragraph 0 " in text
     assert "[200] paragraph 199 " in text
     assert "are left out)" in text
@@ -186,6 +193,9 @@ def test_own_prompts_and_their_digest(tmp_path):
     [
         ("{{ segments", "prompt verbosity.jinja: "),
         ("{{ nothing }}", "prompt verbosity.jinja: 'nothing' is undefined"),
+        ("{{ question + 1 }}", "prompt verbosity.jinja: can only concatenate str"),
+        ("{{ 1 / 0 }}", "prompt verbosity.jinja: division by zero"),
+        ("{{ segments[5].text }}", "prompt verbosity.jinja: .*has no element 5"),
         ("{{ ''.__class__.__mro__ }}", "prompt verbosity.jinja: "),
     ],
 )
@@ -215,8 +225,14 @@ def test_wrong_aspects(tmp_path, aspects):
 
 def test_a_window_that_is_too_small(tmp_path):
     pool = write(tmp_path / "in", [REASONING])
-    with pytest.raises(UserError, match="annotator.context_tokens is 6000; allowed: 8192 and more"):
-        annotate_pool(pool, str(tmp_path / "o"), Annotator(model="m", context_tokens=6000))
+    with pytest.raises(UserError, match="annotator.context_tokens is 9000; allowed: 10240 and"):
+        annotate_pool(pool, str(tmp_path / "o"), Annotator(model="m", context_tokens=9000))
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "verbosity.jinja").write_text("word " * 2000)
+    own = Prompts(str(tmp_path / "prompts"))
+    small = Annotator(model="m", context_tokens=4096, max_tokens=1000)
+    with pytest.raises(UserError, match=r"verbosity.jinja: .* no room in context_tokens 4096"):
+        annotate_pool(pool, str(tmp_path / "o"), small, ["verbosity"], own)
 
 
 def test_a_cap_leaves_columns_null_and_goes_on(tmp_path, capsys):
@@ -245,3 +261,132 @@ def test_a_cut_off_reply(tmp_path):
         annotate_pool(pool, str(tmp_path / "out"), annotator(server), ["verbosity"])
     lineage = Pool(tmp_path / "out").manifest["lineage"]
     assert lineage["failed"] == {"verbosity: cut off at max_tokens": 1}
+
+
+def test_an_aspect_annotated_later_keeps_the_entries_of_the_others(tmp_path):
+    pool = write(tmp_path / "in", [REASONING, "", REASONING + " Sure."])
+    steps = [("one", "llama", ["topic", "verbosity"]), ("two", "qwen", ["strategies"])]
+    steps.append(("three", "phi", ["verbosity"]))
+
+    def reply(body):
+        sure = "Sure" in str(body["messages"])
+        return "no" if body["model"] == "phi" and sure else good(body)
+
+    with chat(reply) as server:
+        for name, model, aspects in steps:
+            out = str(tmp_path / name)
+            annotate_pool(pool, out, annotator(server, model=model), aspects)
+            pool = out
+    lineages = [Pool(tmp_path / name).manifest["lineage"]["prompts"] for name, *_ in steps]
+    digests = lineages[0] | lineages[1] | lineages[2]
+    topic, strategies = (
+        f"llama topic:{digests['topic']}",
+        f"qwen strategies:{digests['strategies']}",
+    )
+    rows = Pool(pool).read(["verbosity", "annotated_by"]).to_pylist()
+    assert [row["annotated_by"] for row in rows] == [
+        f"{topic}; {strategies}; phi verbosity:{digests['verbosity']}",
+        topic,
+        f"{topic}; {strategies}",  # the newer verbosity has failed, and the older one is gone
+    ]
+    assert [row["verbosity"] for row in rows] == [4, None, None]
+
+
+@pytest.mark.parametrize(
+    ("aspect", "text"),
+    [
+        ("strategies", '{"steps": [{"first_segment": 2.0, "strategies": ["recall"]}]}'),
+        ("verbosity", '{"verbosity": 4.0}'),
+        ("topic", '{"domain": "Science", "topic": "\\ud83d"}'),
+        ("strategies", '{"steps": [{"first_segment": 2, "strategies": ["\\ud83d"]}]}'),
+        ("topic", '{"domain": "\\ud83d", "topic": "x"}'),
+        ("topic", '{"domain": "Science", "topic": " "}'),
+    ],
+)
+def test_odd_json_stops_no_command(tmp_path, aspect, text):
+    pool = write(tmp_path / "in", [REASONING])
+    with chat(lambda body: text) as server:
+        annotate_pool(pool, str(tmp_path / "out"), annotator(server), [aspect])
+    row = Pool(tmp_path / "out").read().to_pylist()[0]
+    if aspect == "strategies":
+        assert row["step_starts"] == [0, REASONING.index("Then")]
+    if aspect == "topic":
+        assert row["topic"] in ("\ufffd", None)
+
+
+def test_two_traces_have_two_marks(tmp_path):
+    pool = write(tmp_path / "in", [REASONING, REASONING + " Sure."])
+    with chat(good) as server:
+        annotate_pool(pool, str(tmp_path / "out"), annotator(server), ["verbosity"])
+        marks = {re.search("-----[0-9a-f]{16}-----", text)[0] for text in server.texts}
+    assert len(marks) == 2
+
+
+def test_the_question_is_harmless_and_cut(tmp_path):
+    question = "<|im_end|> Why? " + "word " * 20_000 + "so?"
+    pool = write(tmp_path / "in", [REASONING], question=[question])
+    with chat(good) as server:
+        small = annotator(server, context_tokens=4000)
+        annotate_pool(pool, str(tmp_path / "out"), small)
+        assert len(server.texts) == 3
+        for text in server.texts:
+            assert "<|" not in text
+            assert "< |im_end|> Why? word" in text
+            assert "word so?" in text
+            assert len(text) < 2.5 * 3000
+
+
+def pieces(kind, draws):
+    if kind == "digits":
+        return " ".join(str(draws.randrange(10**6)) for _ in range(12))
+    if kind == "latex":
+        a, b, c, d = (draws.randrange(1, 999) for _ in range(4))
+        return rf"\frac{{{a}}}{{{b}}} + x_{{{c}}}^{{{d}}} \leq \int_{{\alpha}} \| \nabla f \| \, dx"
+    if kind == "chinese":
+        return "".join(
+            draws.choice("我们需要计算这个积分的值首先考虑函数在区间上连续") for _ in range(40)
+        )
+    if kind == "korean":
+        return "우리는 이 적분의 값을 계산해야 합니다"
+    if kind == "short lines":
+        return draws.choice(["x=1", "y=2", "So", "ok"])
+    return "Let us consider the first term of the series and compare it with the second one."
+
+
+KINDS = ("prose", "digits", "latex", "chinese", "korean", "short lines")
+WINDOWS = ((8192, 1024), (32768, 4096), (4096, 500))
+
+
+def turns_of_a_repair(kind, aspect, window, reply):
+    """Both turns of the user, about a trace that is far too long."""
+    draws = random.Random(0)
+    row = {
+        "question": " ".join(pieces(kind, draws) for _ in range(1000)),
+        "reasoning": "\n\n".join(pieces(kind, draws) for _ in range(6000)),
+    }
+    one = Annotator(model="m", context_tokens=window, max_tokens=reply)
+    request, schema, _ = request_of(aspect, row, one, Prompts())
+    stored = Stored("replied", 200, None, json.dumps(reply_of("no")).encode())
+    turns = json.loads(repair_of(request, stored, schema).body)["messages"]
+    return "".join(f"<|im_start|>{one['role']}\n{one['content']}<|im_end|>\n" for one in turns)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("window", "reply"), WINDOWS)
+def test_a_window_holds_prompt_reply_and_repair(kind, window, reply):
+    for aspect in ASPECTS:
+        used = tokens_of(turns_of_a_repair(kind, aspect, window, reply)) + 2 * reply
+        assert used <= window
+        if aspect == "strategies":  # and it is used
+            assert used > 0.8 * window - 2048
+
+
+@pytest.mark.slow  # the model is fetched and converted, a minute
+@pytest.mark.timeout(300)
+def test_a_window_holds_them_by_a_tokenizer():
+    tokens = Tokenizer.from_file(f"{model_path('smollm2-135m-instruct')}/tokenizer.json")
+    for kind in KINDS:
+        for window, reply in WINDOWS:
+            for aspect in ASPECTS:
+                text = turns_of_a_repair(kind, aspect, window, reply)
+                assert len(tokens.encode(text).ids) + 2 * reply <= window

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from nt_lightning.errors import UserError
+from nt_lightning.pool import generate as generating
 from nt_lightning.pool.commands.generate_pool import generate_pool
 from nt_lightning.pool.requests.budget import Caps
 from nt_lightning.pool.teachers import Teacher
@@ -176,6 +177,17 @@ def test_a_key_goes_into_the_header_alone(questions, tmp_path, monkeypatch):
         ([{"base_url": "http://u:p@h/v1"}], "holds a user, a password"),
         ([{"api_key_env": "NO_SUCH_KEY"}], "environment variable NO_SUCH_KEY is not set"),
         ([{"top_p": 0.0}], r"teachers\[0\].top_p is 0.0; allowed: above 0, up to 1"),
+        (
+            [{}, {"name": "b"}],
+            "teachers 'r1' and 'b' send the same.* --served-model-name, .*--alias",
+        ),
+        (
+            [{}, {"name": "b", "base_url": "http://h/v1", "samples": 2, "concurrency": 2}],
+            "teachers 'r1' and 'b' send the same requests",
+        ),
+        ([{"samples": 2, "temperature": 0.0}], r"teachers\[0\].temperature is 0 and samples is 2"),
+        ([{"samples": 2, "extra_body": {"temperature": 0}}], "temperature is 0 and samples is 2"),
+        ([{"extra_body": {"seed": "x"}}], "extra_body.seed is 'x'; allowed: a whole number"),
         ([{"concurrency": 0}], r"teachers\[0\].concurrency is 0; allowed: 1 and more"),
     ],
 )
@@ -190,9 +202,152 @@ def test_traces_give_their_questions_and_not_their_annotations(questions, tmp_pa
     with chat(thinking) as server:
         generate_pool(questions, str(tmp_path / "one"), [teacher(server)])
         table = Pool(tmp_path / "one").read().append_column("verbosity", pa.array([1, 2, 3]))
+        table = table.append_column("domain", pa.array(["a", "b", "c"]))
+        table = table.append_column("lalp", pa.array([-0.5, -0.7, -0.9]))
         write_pool(table, tmp_path / "annotated", {})
         second = teacher(server, name="second", model="llama")
         generate_pool(str(tmp_path / "annotated"), str(tmp_path / "two"), [second])
     pool = Pool(tmp_path / "two")
-    assert "verbosity" not in pool.column_names
-    assert pool.read(["teacher", "level"]).to_pylist()[1] == {"teacher": "second", "level": 2}
+    # of unknown columns, such as level, nobody can say whether they are about the older trace
+    assert sorted(pool.column_names) == sorted(
+        [
+            *("id", "question", "teacher", "reasoning", "answer", "reference_answer", "domain"),
+            *("finish_reason", "response_tokens", "sample", "request_key", "question_key"),
+        ]
+    )
+    row = pool.read(["teacher", "reference_answer", "domain"]).to_pylist()[1]
+    assert row == {"teacher": "second", "reference_answer": "3", "domain": "b"}
+
+
+TAGGED = {
+    "a closing tag left in front of the answer": (
+        reply_of("</think>\n\nIt is 2.", reasoning="so"),
+        ("so", "It is 2."),
+    ),
+    "an opening tag left in front of the reasoning": (
+        reply_of("It is 2.", reasoning="<think>\nso"),
+        ("so", "It is 2."),
+    ),
+    "a block of its own": (reply_of("<think>b</think>It is 2.", reasoning="so"), None),
+    "a tag within the answer": (reply_of("It is <think> 2", reasoning="so"), None),
+    "a tag within the reasoning": (reply_of("It is 2.", reasoning="so </think> so"), None),
+    "another notation": (reply_of("[THINK]a[/THINK]the tag </think> ends it"), None),
+    "nothing but a tag": (reply_of("It is 2.", reasoning="<think>"), ("", "It is 2.")),
+}
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_one_reply_with_a_tag_does_not_take_the_others_with_it(questions, tmp_path, name):
+    reply, wanted = TAGGED[name]
+
+    def answer(body):
+        return (200, reply) if "3?" in body["messages"][-1]["content"] else thinking(body)
+
+    with chat(answer) as server:
+        generate_pool(questions, str(tmp_path / "out"), [teacher(server)])
+    pool = Pool(tmp_path / "out")
+    made = {row["id"]: (row["reasoning"], row["answer"]) for row in pool.read().to_pylist()}
+    assert made.pop("d/r1/0", None) == wanted
+    assert sorted(made) == ["a/r1/0", "b/r1/0"]
+    left_out = {} if wanted else {"holds a think tag": 1}
+    assert pool.manifest["lineage"]["left_out"] == left_out
+
+
+def test_each_sample_has_its_seed(questions, tmp_path):
+    with chat(thinking) as server:
+        seeded = teacher(server, samples=3, extra_body={"seed": 7})
+        generate_pool(questions, str(tmp_path / "out"), [seeded])
+        assert sorted(body["seed"] for body in server.bodies) == [7, 7, 7, 8, 8, 8, 9, 9, 9]
+
+
+def test_the_system_prompt_is_sent_and_known(questions, tmp_path):
+    with chat(thinking) as server:
+        generate_pool(questions, str(tmp_path / "out"), [teacher(server, system="Be brief.")])
+        assert {json.dumps(body["messages"][0]) for body in server.bodies} == {
+            json.dumps({"content": "Be brief.", "role": "system"})
+        }
+    (about,) = Pool(tmp_path / "out").manifest["lineage"]["teachers"]
+    assert about["system"] == "Be brief."
+
+
+def test_the_lineage_says_what_was_asked_and_spent(questions, tmp_path):
+    with chat(thinking) as server:
+        priced = teacher(server, samples=2, usd_per_million_output=1e5)
+        generate_pool(questions, str(tmp_path / "out"), [priced])
+    lineage = Pool(tmp_path / "out").manifest["lineage"]
+    assert (lineage["questions"], lineage["requests"], lineage["rows_out"]) == (3, 6, 6)
+    assert lineage["spent"] == {"requests": 6, "tokens": 90, "usd": pytest.approx(6.0)}
+    assert (lineage["unfinished"], lineage["left_out"]) == (0, {})
+
+
+def test_after_a_cap_what_the_store_has_is_not_called_unasked(questions, tmp_path, capsys):
+    with chat(thinking) as server:
+        old, new = teacher(server, name="old"), teacher(server, name="new", model="llama")
+        generate_pool(questions, str(tmp_path / "one"), [old])
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            generate_pool(questions, str(tmp_path / "two"), [new, old], caps=Caps(max_requests=4))
+    lineage = Pool(tmp_path / "two").manifest["lineage"]
+    assert lineage["left_out"] == {"not asked": 2}
+    assert (lineage["unfinished"], lineage["rows_out"]) == (2, 4)
+    assert "stopped at caps.max_requests 4: 2 not asked" in capsys.readouterr().out
+
+
+def test_what_gave_up_is_not_called_unasked(questions, tmp_path, capsys):
+    def reply(body):
+        text = body["messages"][-1]["content"]
+        return (403, {"error": "flagged"}) if "1 + 1" in text else thinking(body)
+
+    out = str(tmp_path / "out")
+    with chat(reply) as server, pytest.raises(SystemExit):
+        generate_pool(questions, out, [teacher(server, concurrency=1)], caps=Caps(max_requests=2))
+    said = capsys.readouterr().out
+    assert "stopped at caps.max_requests 2: 1 not asked; with" in said
+    assert "\n1 had no reply; the same command asks them again" in said
+    assert Pool(tmp_path / "out").manifest["lineage"]["unfinished"] == 2
+
+
+@pytest.mark.parametrize("place", ["out/r.sqlite", "out", "out/a/../r.sqlite", "link/r.sqlite"])
+def test_a_store_in_the_output_is_refused_before_it_is_opened(questions, tmp_path, place):
+    out, store = tmp_path / "out", str(tmp_path / place)
+    (tmp_path / "link").symlink_to(out)
+    with chat(thinking) as server:
+        with pytest.raises(UserError, match="is in the output .*; give a file beside it"):
+            generate_pool(questions, str(out), [teacher(server)], store=store)
+        assert not out.exists()
+        generate_pool(questions, str(out), [teacher(server)])
+        digest, files = Pool(out).digest, sorted(out.rglob("*"))
+        with pytest.raises(UserError, match="is in the output"):
+            generate_pool(questions, str(out), [teacher(server)], store=store, overwrite=True)
+    assert (Pool(out).digest, sorted(out.rglob("*"))) == (digest, files)
+
+
+def test_a_link_in_the_output_is_no_place_either(questions, tmp_path):
+    """The store's lock lies beside the link."""
+    out = tmp_path / "out"
+    with chat(thinking) as server:
+        generate_pool(questions, str(out), [teacher(server)])
+        link = out / "r.sqlite"
+        link.symlink_to(tmp_path / "far.sqlite")
+        with pytest.raises(UserError, match="is in the output"):
+            generate_pool(questions, str(out), [teacher(server)], store=str(link), overwrite=True)
+
+
+def test_few_traces_are_in_memory_at_a_time(tmp_path, monkeypatch):
+    texts = [f"{n}?" for n in range(300)]
+    write_pool(pa.table({"id": texts, "question": texts}), tmp_path / "in", {}, kind="questions")
+    sizes, make = [], generating._table
+
+    def counted(rows, inherited):
+        sizes.append(len(rows))
+        return make(rows, inherited)
+
+    monkeypatch.setattr(generating, "_table", counted)
+    monkeypatch.setattr(generating, "TRACES_AT_A_TIME", 100)
+    with chat(thinking) as server:
+        teachers = [teacher(server, samples=3), teacher(server, name="b", model="b")]
+        generate_pool(str(tmp_path / "in"), str(tmp_path / "out"), teachers)
+    assert sizes == [100] * 12
+    pool = Pool(tmp_path / "out")
+    assert len(pool) == 1200
+    assert len(pool.manifest["shards"]) == 1

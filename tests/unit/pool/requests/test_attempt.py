@@ -100,6 +100,8 @@ def test_without_a_key_none_is_sent():
         (response(200, b"<html>Welcome</html>"), "lost", "no chat completion.*Welcome"),
         (response(200, completion("x", "stop")[:-9]), "lost", "no chat completion"),
         (response(200, b""), "lost", "no chat completion"),
+        (reply("half a", "abort"), "lost", "finish_reason abort"),
+        (reply("half a", "error"), "lost", "finish_reason error"),
         (Cut(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"), "lost", "PayloadError"),
         (Cut(b"HTTP/1.1 200 OK\r\nContent-"), "lost", "Disconnected"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "lost", ""),
@@ -175,6 +177,14 @@ def test_a_big_reply():
     assert (found.kind, found.reply.text) == ("replied", text)
 
 
+def test_odd_fields_lose_no_reply():
+    body = json.loads(completion("So.", "stop"))
+    body["choices"][0] |= {"finish_reason": 3}
+    body["choices"][0]["message"]["reasoning"] = {"summary": "s"}
+    found = send(response(200, json.dumps(body).encode()))
+    assert (found.kind, found.reply[:3]) == ("replied", ("So.", "", ""))
+
+
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 429, 500, 504])
 @pytest.mark.parametrize("escaped", [False, True])
 def test_a_key_that_the_server_repeats_is_kept_nowhere(status, escaped):
@@ -190,6 +200,17 @@ def test_a_key_in_a_reply_is_hidden_and_the_reply_kept():
     found = send(reply(f"Your key is {KEY}."))
     assert found.kind == "replied"
     assert KEY.encode() not in found.body
+    assert json.loads(found.body)["choices"][0]["message"]["content"] == "Your key is ***."
+
+
+@pytest.mark.parametrize("key", ["sk-12345", "sk-live+0123456789<abcdef"])
+def test_a_key_is_hidden_short_or_escaped(monkeypatch, key):
+    monkeypatch.setenv("NT_TEST_KEY", key)
+    shown = key.replace("+", "\\u002B").replace("<", "\\u003C")
+    found = send(
+        response(200, completion("Your key is KEY.", "stop").replace(b"KEY", shown.encode()))
+    )
+    assert found.reply.text == "Your key is ***."
     assert json.loads(found.body)["choices"][0]["message"]["content"] == "Your key is ***."
 
 
@@ -243,6 +264,7 @@ WORST = Spent(1, 1000, 9.0)
         ("replied", (None, 50), WORST),
         ("replied", (30, None), WORST),
         ("lost", None, WORST),
+        ("lost", (30, 50), Spent(1, 80, pytest.approx(0.00013))),  # stopped, and counted
         *((kind, None, Spent(1)) for kind in ("failed", "throttled", "refused", "barred")),
     ],
 )

@@ -29,6 +29,14 @@ SECRET = "sk-0123456789abcdef"
         ({"base_url": "http://host/v1\n"}, "base_url", "needed: http://"),
         ({"extra_body": {"stream": True}}, "extra_body.stream", "one whole reply"),
         ({"extra_body": {"n": 4}}, "extra_body.n", "one whole reply"),
+        *(
+            ({"extra_body": {name: SECRET}}, f"extra_body: {name}", "teachers[1].api_key_env")
+            for name in ("api_key", "API-Key", "key", "Authorization", "token", "X-Api-Key")
+        ),
+        *(
+            ({"extra_body": {name: {"Authorization": SECRET}}}, "extra_body: Auth", "not allowed")
+            for name in ("headers", "extra_headers")
+        ),
         ({"extra_body": {"max_tokens": None}}, "extra_body", "a reply must end"),
         ({"extra_body": {"max_tokens": "all"}}, "extra_body", "a reply must end"),
     ],
@@ -37,6 +45,7 @@ def test_what_cannot_work_is_refused_by_name(options, option, says):
     with pytest.raises(UserError) as caught:
         Endpoint("m", **options).check("teachers[1]")
     assert str(caught.value).startswith(f"teachers[1].{option}")
+    assert SECRET not in str(caught.value)
     assert says in str(caught.value)
 
 
@@ -85,6 +94,14 @@ def test_what_is_no_key_is_refused_and_not_shown(monkeypatch, value):
     with pytest.raises(UserError, match="needed: the key alone") as caught:
         Endpoint("m", api_key_env="NT_TEST_KEY").check("judge")
     assert SECRET not in str(caught.value)
+
+
+def test_a_key_that_is_a_word_is_refused_and_not_shown(monkeypatch):
+    """It would be taken out of every reply, or stay in some."""
+    monkeypatch.setenv("NT_TEST_KEY", "sevenly")
+    with pytest.raises(UserError, match="fewer than 8 characters") as caught:
+        Endpoint("m", api_key_env="NT_TEST_KEY").check("judge")
+    assert "sevenly" not in str(caught.value)
 
 
 @pytest.mark.parametrize("given", [SECRET, "hf_abcdefgh", "gsk_0123"])

@@ -164,7 +164,9 @@ def test_a_few_refusals_before_the_first_reply_do_not_stop_the_run(store):
 
     with scripted(slow) as server:
         asked = ask_for(store, server, 40)
-        assert (asked.replied, asked.gave_up, asked.refused) == (25, 15, 0)
+        assert (asked.replied, asked.gave_up, asked.refused) == (25, 0, 15)
+        again = ask_for(store, server, 40)
+    assert (again.found, len(server.seen)) == (40, 40)
 
 
 def test_twenty_refused_in_a_row_stop_the_run(store):
@@ -172,7 +174,83 @@ def test_twenty_refused_in_a_row_stop_the_run(store):
         with pytest.raises(UserError, match="tiny: http.*20 requests in a row.*HTTP 400: bad"):
             ask_for(store, server, 1000, concurrency=4)
         assert 31 + IN_A_ROW <= len(server.seen) < 31 + IN_A_ROW + 4
-    assert len(states(store, 1000)) == len(server.seen)
+        assert (
+            sorted(states(store, 1000)) == ["gave_up"] * (len(server.seen) - 31) + ["replied"] * 31
+        )
+        server.answer = lambda seen: RIGHT  # mended: nothing is lost
+        assert ask_for(store, server, 1000).replied == 1000 - 31
+
+
+def test_replies_of_an_earlier_run_do_not_vouch_for_a_server(store):
+    """It has been started again with a smaller window, say, and refuses everything."""
+    with scripted(lambda seen: RIGHT) as server:
+        ask_for(store, server, 20)
+        server.answer = lambda seen: no(400, "max_tokens is too large")
+        for _ in range(3):
+            with pytest.raises(UserError, match="20 requests in a row.*max_tokens is too large"):
+                ask_for(store, server, 200)
+        assert set(states(store, 200)) == {"replied", "gave_up"}
+        server.answer = lambda seen: RIGHT
+        asked = ask_for(store, server, 200)
+    assert (asked.found, asked.replied, asked.refused) == (20, 180, 0)
+
+
+def numbered(seen):
+    return int(seen.text.removeprefix("question "))
+
+
+def test_refused_ones_in_front_keep_no_run_from_getting_further(store):
+    with scripted(lambda seen: no(400, "long") if numbered(seen) < 100 else RIGHT) as server:
+        before = 0
+        for _ in range(5):
+            try:
+                asked = ask_for(store, server, 200, concurrency=4)
+            except UserError:
+                sent = server.texts[before:]
+                assert set(sent).isdisjoint(server.texts[:before])  # others than in the runs before
+                before = len(server.texts)
+            else:
+                break
+        assert (asked.found, asked.replied, asked.refused, asked.gave_up) == (0, 100, 100, 0)
+        assert len(server.seen) < 300
+        assert ask_for(store, server, 200).found == 200
+
+
+def test_refused_ones_at_the_end_let_the_run_end(store):
+    """And what has been paid becomes a pool."""
+    with scripted(lambda seen: no(400, "long") if numbered(seen) >= 140 else RIGHT) as server:
+        for _ in range(6):
+            try:
+                asked = ask_for(store, server, 200, concurrency=4)
+            except UserError:
+                continue
+            break
+    assert (asked.total, asked.found, asked.gave_up) == (200, 140, 60)
+
+
+def test_all_refused_again_still_say_why(store):
+    with scripted(lambda seen: no(400, "wrong key")) as server:
+        for _ in range(2):
+            with pytest.raises(UserError, match="5 requests in a row.*HTTP 400: wrong key"):
+                ask_for(store, server, 5)
+
+
+def test_a_refused_repair_is_final_and_not_counted(store):
+    def repair(request):
+        return request_of("again") if request.key == request_of("question 3").key else None
+
+    with scripted(lambda seen: no(400, "long") if seen.text == "again" else RIGHT) as server:
+        asked = ask_for(store, server, 10, repair=repair, concurrency=1)
+        assert (asked.replied, asked.refused, asked.gave_up) == (10, 0, 0)
+    assert store.find([request_of("again").key]).popitem()[1].state == "refused"
+
+
+def test_the_same_question_refused_twice(store):
+    wanted = [request_of("a"), request_of("b"), request_of("b")]
+    with scripted(lambda seen: no(400) if seen.text == "b" else RIGHT) as server:
+        asked = ask_for(store, server, wanted, concurrency=1)
+    assert (asked.replied, asked.not_asked) == (1, 0)
+    assert store.find([request_of("b").key]).popitem()[1].state == "refused"
 
 
 def test_a_question_that_a_filter_bars_does_not_stop_the_others(store):

@@ -1,6 +1,8 @@
 """What is told of a server's errors, and that the key is never among it."""
 
+import html
 import json
+import urllib.parse
 
 import pytest
 
@@ -42,8 +44,7 @@ def test_a_long_error_is_cut():
 @pytest.mark.parametrize("form", [KEY, json.dumps(KEY)[1:-1], KEY.replace("/", "\\/")])
 def test_the_key_is_hidden_as_it_is_and_as_json_writes_it(form):
     assert without(f"key {form}, again {form}", KEY) == "key ***, again ***"
-    for is_reply in (True, False):
-        assert bytes_without(f'"{form}"'.encode(), KEY, is_reply=is_reply) == b'"***"'
+    assert bytes_without(f"<p>{form}".encode(), KEY) == b"<p>***"
 
 
 def test_the_key_is_hidden_before_a_text_is_cut():
@@ -52,11 +53,34 @@ def test_the_key_is_hidden_before_a_text_is_cut():
     assert KEY[:5] not in error_text(json.dumps({"error": {"message": KEY}}).encode(), KEY, 5)
 
 
-def test_a_short_key_is_left_in_data_alone():
-    body = b'{"content": "The set is EMPTY."}'
-    assert bytes_without(body, "EMPTY", is_reply=True) == body
-    assert b"EMPTY" not in bytes_without(body, "EMPTY", is_reply=False)
-    assert bytes_without(body, None, is_reply=False) == body
+ESCAPED = [
+    json.dumps(KEY),
+    json.dumps(KEY).replace("/", "\\/"),
+    "".join(f"\\u{ord(one):04X}" for one in KEY).join('""'),
+    json.dumps(json.dumps(KEY)),  # a JSON text in a JSON text
+    json.dumps(json.dumps(KEY).replace("+", "\\u002B")),
+    json.dumps(html.escape(KEY)),
+    json.dumps(KEY.replace("+", "&#43;").replace("/", "&#x2F;")),
+    json.dumps(urllib.parse.quote(KEY)),
+]
+
+
+@pytest.mark.parametrize("form", ESCAPED)
+def test_no_escape_hides_a_key_and_json_stays_json(form):
+    body = f'{{"{"content"}": [{form}, "a\\\\", 0.5], {form}: null}}'.encode()
+    told = json.loads(bytes_without(body, KEY))
+    assert told["content"][0].strip('"\\') == "***"
+    assert told["content"][1:] == ["a\\", 0.5]
+    assert [name.strip('"\\') for name in told] == ["content", "***"]
+    for text in (without(form, KEY), bytes_without(form.encode() + b"\xff", KEY).decode("latin-1")):
+        assert "***" in text
+        assert "0123456789" not in text
+
+
+def test_what_holds_no_key_stays_as_it_came():
+    for body in (b'{"a":  "\\u002b", "b": 1e3}', b"<html>\xff", b"[" * 100_000, b""):
+        assert bytes_without(body, KEY) == body
+    assert bytes_without(b"x", None) == b"x"
 
 
 @pytest.mark.parametrize(
