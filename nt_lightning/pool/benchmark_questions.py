@@ -10,7 +10,8 @@ from typing import Any
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.benchmark import Benchmark, check_benchmarks
 from nt_lightning.files import digest
-from nt_lightning.pool.stems import stem_of, without_instructions
+from nt_lightning.pool.overlap.instructions import without_instructions
+from nt_lightning.pool.stems import split_options
 from nt_lightning.traces.shapes import BadRowError, Row
 from nt_lightning.traces.sources import Source, open_source
 
@@ -30,6 +31,8 @@ class BenchmarkQuestions:
         with_options: Questions with their options, where they have any: "Which of these is true?"
             is asked by many.
         origin: Where they come from, as plain JSON.
+        options: Texts of each question's options, none where it has none; nothing at all where no
+            question has any.
     """
 
     name: str
@@ -37,6 +40,7 @@ class BenchmarkQuestions:
     questions: Sequence[str]
     with_options: Sequence[str]
     origin: dict[str, Any]
+    options: Sequence[Sequence[str]] = ()
 
     def lineage(self) -> dict[str, Any]:
         """Name, origin, number and digest."""
@@ -79,13 +83,41 @@ def load_questions(
 
 def _of_benchmark(benchmark: Benchmark) -> BenchmarkQuestions:
     problems = benchmark.problems()
-    prompts = without_instructions([problem.question for problem in problems])
-    return BenchmarkQuestions(
+    return _of_texts(
         benchmark.name,
         [problem.id for problem in problems],
-        [stem_of(prompt) for prompt in prompts],
-        prompts,
+        # the bare question where a benchmark gives it, see ``Problem``
+        [problem.metadata.get("stem", problem.question) for problem in problems],
+        [problem.metadata.get("option_texts", ()) for problem in problems],
         {"version": benchmark.version},
+    )
+
+
+def _of_texts(
+    name: str,
+    ids: Sequence[str],
+    prompts: Sequence[str],
+    options: Sequence[Sequence[str]],
+    origin: dict[str, Any],
+) -> BenchmarkQuestions:
+    """Questions as they are looked for.
+
+    Args:
+        name: See ``BenchmarkQuestions``.
+        ids: Problem ids.
+        prompts: Questions as they are asked: with instructions and options perhaps.
+        options: Options that do not stand in the prompts, if any.
+        origin: See ``BenchmarkQuestions``.
+    """
+    bare = without_instructions(prompts)
+    asked = [split_options(prompt) for prompt in bare]
+    return BenchmarkQuestions(
+        name,
+        ids,
+        [one.stem for one in asked],
+        ["\n".join([text, *own]) for text, own in zip(bare, options, strict=True)],
+        origin,
+        [own or one.options for own, one in zip(options, asked, strict=True)],
     )
 
 
@@ -94,23 +126,19 @@ def _of_file(file: str, column: str | None, name: str) -> BenchmarkQuestions:
         raise UserError(f"files: {file}: there is no such file")
     source = open_source(file)
     ids: list[str] = []
-    questions: list[tuple[str, list[str]]] = []
+    prompts: list[str] = []
+    options: list[list[str]] = []
     for place, row in _rows(source):
         found = _question_column(file, row, column)
         question = row.get(found)
         if not isinstance(question, str) or not question.strip():
             raise UserError(f"{place}: column {found!r} is no text with a question: {question!r}")
         ids.append(str(next((row[key] for key in ID_COLUMNS if key in row), f"row {len(ids)}")))
-        questions.append((question, _options(row)))
-    if not questions:
+        prompts.append(question)
+        options.append(_options(place, row))
+    if not prompts:
         raise UserError(f"{file}: there is no question")
-    return BenchmarkQuestions(
-        name,
-        ids,
-        [stem_of(question) for question, _ in questions],
-        ["\n".join([question, *options]) for question, options in questions],
-        source.lineage(),
-    )
+    return _of_texts(name, ids, prompts, options, source.lineage())
 
 
 def _rows(source: Source) -> Iterator[tuple[str, Row]]:
@@ -132,7 +160,28 @@ def _question_column(file: str, row: Row, column: str | None) -> str:
     return found
 
 
-def _options(row: Row) -> list[str]:
-    """Texts of a multiple-choice question's options."""
-    found = next((row[name] for name in OPTION_COLUMNS if name in row), None)
-    return [option for option in found if isinstance(option, str)] if found is not None else []
+def _options(place: str, row: Row) -> list[str]:
+    """Texts of a multiple-choice question's options.
+
+    They are a list of texts, or an object that has one under ``text`` (ARC, OpenBookQA,
+    CommonsenseQA) or a text under each letter.
+
+    Raises:
+        UserError: They are something else.
+    """
+    column = next((name for name in OPTION_COLUMNS if name in row), None)
+    found = row[column] if column is not None else None
+    texts = found
+    if isinstance(found, dict):
+        texts = found.get("text", list(found.values()))
+    if isinstance(texts, list | tuple):
+        # numbers are written as they are; null fills up a column of options of unequal number
+        texts = [str(one) if type(one) in (int, float) else one for one in texts if one is not None]
+        if all(isinstance(one, str) for one in texts):
+            return texts
+    if found is None:
+        return []
+    raise UserError(
+        f"{place}: column {column!r} is no list of options: {found!r}; allowed: a list of texts, "
+        'or {"text": [..]}, or {"A": "..", "B": ".."}'
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,9 @@ from nt_lightning.errors import UserError
 from nt_lightning.pool.benchmark_questions import BenchmarkQuestions
 from nt_lightning.pool.decontamination_report import write_report
 from nt_lightning.pool.derived import write_derived
-from nt_lightning.pool.overlap.quotes import Quote, QuoteFinder, generic_questions
+from nt_lightning.pool.overlap.forms import forms_of
+from nt_lightning.pool.overlap.listing import Listing
+from nt_lightning.pool.overlap.quotes import Quote, QuoteFinder
 from nt_lightning.pool.overlap.runs import RUN
 from nt_lightning.pool.overlap.words import text_blocks
 from nt_lightning.traces.pool import Pool
@@ -40,28 +41,37 @@ class Contamination:
     Args:
         benchmarks: The benchmarks.
         min_coverage: See ``QuoteFinder``.
+        folder: Where the lines of the report wait; the system's folder for such files by default.
+
+    Attributes:
+        not_searched: Problems, as (benchmark, problem), whose question by itself says too little to
+            be looked for inside of texts, and how they are compared.
+        lines: The report, a line of JSON for each removed row.
     """
 
-    def __init__(self, benchmarks: Sequence[BenchmarkQuestions], min_coverage: float) -> None:
+    def __init__(
+        self,
+        benchmarks: Sequence[BenchmarkQuestions],
+        min_coverage: float,
+        folder: Path | None = None,
+    ) -> None:
         if not 0 <= min_coverage <= 1:
             raise UserError(f"min_coverage is {min_coverage}; allowed: 0 to 1")
         self.benchmarks, self.min_coverage = benchmarks, min_coverage
         owners = [(b, p) for b, one in enumerate(benchmarks) for p in range(len(one.ids))]
-        questions = [text for one in benchmarks for text in one.questions]
-        with_options = [text for one in benchmarks for text in one.with_options]
         groups = np.array([benchmark for benchmark, _ in owners], dtype=np.int64)
-        generic = generic_questions(questions, with_options, groups)
-        # what asks nothing by itself is looked for with its options, where it has any
-        again = [n for n in np.flatnonzero(generic).tolist() if questions[n] != with_options[n]]
-        self.owners = [*owners, *(owners[number] for number in again)]
-        self.not_searched = [owners[number] for number in np.flatnonzero(generic).tolist()]
-        self._finder = QuoteFinder(
-            [*questions, *(with_options[number] for number in again)],
-            np.concatenate([groups, groups[again]]),
-            min_coverage,
-            searched=np.concatenate([~generic, np.ones(len(again), dtype=bool)]),
+        forms = forms_of(
+            [text for one in benchmarks for text in one.questions],
+            [text for one in benchmarks for text in one.with_options],
+            [texts for one in benchmarks for texts in one.options or [()] * len(one.ids)],
+            groups,
         )
-        self.lines: list[str] = []
+        self.owners: list[tuple[int, int]] = [owners[n] for n in forms.owners.tolist()]
+        self.not_searched = {owners[number]: how for number, how in forms.compared.items()}
+        self._finder = QuoteFinder(
+            forms.texts, groups[forms.owners], min_coverage, searched=forms.searched
+        )
+        self.lines = Listing(folder)
         self.rows_in = 0
         self.rows: Counter[int] = Counter()  # removed rows by benchmark
         self.by_question: Counter[int] = Counter()  # those whose question quotes
@@ -111,7 +121,7 @@ class Contamination:
         entry = {"id": values["id"], "question": values["question"]}
         if "teacher" in values:
             entry["teacher"] = values["teacher"]
-        self.lines.append(json.dumps({**entry, "quotes": quotes}, ensure_ascii=False))
+        self.lines.add({**entry, "quotes": quotes})
         for number in {hit.benchmark for hit in hits}:
             own = [hit for hit in best.values() if hit.benchmark == number]
             self.rows[number] += 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+
+from nt_lightning.pool.overlap.listing import Listing
 
 if TYPE_CHECKING:
     from nt_lightning.pool.decontaminate import Contamination
@@ -16,12 +19,18 @@ WIDTH = 110  # characters of a line of summary.txt
 
 
 def write_report(found: Contamination, folder: Path) -> None:
-    """Write ``report.jsonl``, ``not_searched.jsonl`` and ``summary.txt``."""
+    """Write ``report.jsonl``, ``not_searched.jsonl`` and ``summary.txt``.
+
+    ``not_searched.jsonl`` has every question that says too little to be looked for by itself, and
+    how it was compared: ``with its options``, in several notations; ``whole``, with whole questions
+    of the pool alone; ``never``: it has no letter and no digit.
+    """
     folder.mkdir()
-    for name, lines in (("report", found.lines), ("not_searched", _not_searched(found))):
-        text = "".join(f"{line}\n" for line in lines)
-        # a lone surrogate of a benchmark's JSON goes out as it came in, as an escape
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8", errors="backslashreplace")
+    found.lines.write(folder / "report.jsonl")
+    listed = Listing(folder)
+    for entry in _not_searched(found):
+        listed.add(entry)
+    listed.write(folder / "not_searched.jsonl")
     with (folder / "summary.txt").open("w", encoding="utf-8") as out:
         print_summary(found, Console(file=out, width=WIDTH))
 
@@ -45,21 +54,21 @@ def print_summary(found: Contamination, console: Console) -> None:
             *(f"{rules[rule]:,}" for rule in ("whole", "contained", "overlap")),
         )
     console.print(table)
-    if found.not_searched:
+    counts = Counter(found.not_searched.values())
+    if counts:
+        said = ", ".join(f"{count:,} {how}" for how, count in sorted(counts.items(), reverse=True))
         console.print(
-            f"{len(found.not_searched):,} questions that others of their benchmark contain "
-            "were looked for with their options, or compared whole: not_searched.jsonl"
+            f"{counts.total():,} questions say too little to be looked for by themselves; they "
+            f"were compared: {said} (not_searched.jsonl)"
         )
 
 
-def _not_searched(found: Contamination) -> list[str]:
-    lines = []
-    for number, problem in found.not_searched:
+def _not_searched(found: Contamination) -> Iterator[dict[str, str]]:
+    for (number, problem), how in found.not_searched.items():
         one = found.benchmarks[number]
-        entry = {
+        yield {
             "benchmark": one.name,
             "problem": one.ids[problem],
             "question": one.questions[problem],
+            "compared": how,
         }
-        lines.append(json.dumps(entry, ensure_ascii=False))
-    return lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from nt_lightning.errors import UserError
 from nt_lightning.pool.derived import write_derived
+from nt_lightning.pool.overlap.listing import Listing
 from nt_lightning.pool.overlap.near_duplicates import (
     Pairs,
     Sketches,
@@ -89,7 +89,7 @@ def dedup(pool: Pool, output: Path, threshold: float, ngram: int) -> Deduplicate
         raise UserError(f"ngram is {ngram}; allowed: 1 or more words")
     firsts = first_rows(pool)
     found = find_duplicates(_links(pool, firsts, threshold, ngram))
-    gone = _Gone(pool, firsts, found, ngram)
+    gone = _Gone(pool, firsts, found, ngram, output.parent)
 
     def lineage() -> dict[str, Any]:
         return {
@@ -166,20 +166,35 @@ def _read_again(pairs: Pairs, texts: Sequence[str], ngram: int) -> Iterator[Link
 
 
 class _Gone:
-    """Questions that are left out, and a line of JSON for each of their rows."""
+    """Questions that are left out, and a line of JSON for each of their rows.
 
-    def __init__(self, pool: Pool, firsts: Rows, found: Sequence[Duplicate], ngram: int) -> None:
-        named = np.unique([part for one in found for part in one[:3]]).astype(np.int64)
-        rows = [
-            row
-            for table in rows_of_shards(pool, firsts[named], COLUMNS)
-            for row in table.to_pylist()
-        ]
-        self._rows: dict[int, dict[str, Any]] = dict(zip(named.tolist(), rows, strict=True))
-        self._said = {self._rows[one.question][QUESTION_KEY]: one for one in found}
+    Args:
+        pool: The pool.
+        firsts: First row of each of its questions.
+        found: Questions that go.
+        ngram: Words in a run.
+        folder: Where the lines wait.
+    """
+
+    def __init__(
+        self, pool: Pool, firsts: Rows, found: Sequence[Duplicate], ngram: int, folder: Path
+    ) -> None:
+        kept = {one.kept for one in found}
+        named = np.array(sorted(kept.union(*(one[:3] for one in found))), dtype=np.int64)
+        numbers = iter(named.tolist())
+        self._ids: dict[int, str] = {}
+        self._texts: dict[int, str] = {}  # of questions that others go for
+        keys: dict[int, str] = {}
+        for table in rows_of_shards(pool, firsts[named], COLUMNS):
+            for name, text, key in zip(*(table[one].to_pylist() for one in COLUMNS), strict=True):
+                number = next(numbers)
+                self._ids[number], keys[number] = name, key
+                if number in kept:
+                    self._texts[number] = text
+        self._said = {keys[one.question]: one for one in found}
         self._keys = pa.array(self._said, pa.string())
         self._ngram = ngram
-        self.lines: list[str] = []
+        self.lines = Listing(folder)
 
     def leave_out(self, table: pa.Table) -> pa.Table:
         """The rows that stay; the others are listed."""
@@ -192,25 +207,22 @@ class _Gone:
     def write(self, folder: Path) -> None:
         """Write the list into a new pool's folder."""
         (folder / FOLDER).mkdir()
-        text = "".join(f"{line}\n" for line in self.lines)
-        (folder / FOLDER / LISTED).write_text(text, encoding="utf-8")
+        self.lines.write(folder / FOLDER / LISTED)
 
     def _list(self, rows: Sequence[dict[str, Any]]) -> None:
         said = [self._said[row[QUESTION_KEY]] for row in rows]
         own = sets_of_runs([row["question"] for row in rows], self._ngram)
-        kept = sets_of_runs([self._rows[one.kept]["question"] for one in said], self._ngram)
+        kept = sets_of_runs([self._texts[one.kept] for one in said], self._ngram)
         for row, one, *sets in zip(rows, said, own, kept, strict=True):
-            self.lines.append(self._line(row, one, jaccard(*sets)))
+            self.lines.add(self._entry(row, one, jaccard(*sets)))
 
-    def _line(self, row: dict[str, Any], one: Duplicate, similarity: float) -> str:
-        kept, linked = self._rows[one.kept], self._rows[one.linked]
-        entry = {
+    def _entry(self, row: dict[str, Any], one: Duplicate, similarity: float) -> dict[str, Any]:
+        return {
             "id": row["id"],
             "question": row["question"],
-            "kept_id": kept["id"],
-            "kept_question": kept["question"],
+            "kept_id": self._ids[one.kept],
+            "kept_question": self._texts[one.kept],
             "similarity": round(similarity, 4),
-            "linked_id": linked["id"],
+            "linked_id": self._ids[one.linked],
             "linked_similarity": round(one.similarity, 4),
         }
-        return json.dumps(entry, ensure_ascii=False)

@@ -5,7 +5,8 @@ latter: CPU-seconds, wall time, peak memory. Each side runs once in a fresh proc
 
 ``decontaminate`` holds the pool against GSM8K test, MATH-500, MMLU and MMLU-Pro. ``dedup`` reads
 texts whose words follow each other as in real questions, so that it meets as many look-alikes as
-among these; ``dedup-recombined`` repeated sentences, the hardest case. The packages (``rensa``;
+among these; ``dedup-recombined`` repeated sentences; ``dedup-instructed`` the former behind one
+instruction of 33 words (100,000 are enough). The packages (``rensa``;
 ``datasketch`` comes with ``pip install datasketch``) find pairs among 20,000 questions, half of
 them edited copies of the others; recall and precision are against a count over all pairs. It needs
 the real data beside the checkout.
@@ -37,6 +38,10 @@ THRESHOLD = 0.55
 RUN = 2
 COMPARED = 20_000  # questions for recall: all pairs are counted
 MEAN_WORDS = 60
+INSTRUCTION = (
+    "Solve the following math problem step by step. The last line of your response should be of "
+    "the form Answer: $Answer (without quotes) where $Answer is the answer to the problem."
+)  # of DAPO's training set
 Pairs = set[tuple[int, int]]
 
 
@@ -74,10 +79,16 @@ def chained(texts: Sequence[str], count: int) -> Iterator[str]:
             yield " ".join(words[number] for number in column[: length + 1] if number)
 
 
+def instructed(texts: Sequence[str], count: int) -> Iterator[str]:
+    """Chained questions behind one instruction."""
+    return (f"{INSTRUCTION}\n\n{text}" for text in chained(texts, count))
+
+
 MAKERS: dict[str, Callable[[Sequence[str], int], Iterator[str]]] = {
     "decontaminate": recombined,
     "dedup": chained,
     "dedup-recombined": recombined,
+    "dedup-instructed": instructed,
     "rensa": chained,
     "datasketch": chained,
 }

@@ -38,11 +38,27 @@ EDITS = {
     "added": lambda text, rng: re.sub(" ", lambda _: rng.choice([" ", " ", ", ", " -- "]), text),
     "quotes": lambda text, rng: text.replace("'", "’").replace('"', "“"),
 }
+DAPO = (
+    "Solve the following math problem step by step. The last line of your response should be of "
+    "the form Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\n"
+)
+AFTER = '\n\nRemember to put your answer on its own line after "Answer:".'
+BOX = "Please reason step by step, and put your final answer within \\boxed{}."
 QUESTIONS = (
     "{}",
     "Answer the following question carefully. {} Explain every step that you take.",
     "I found this in an old book, can you help me: {}",
     "Task 3\n\n{}\n\nShow your work.",
+)
+OPTIONS = (  # as others write them
+    lambda texts: "\n" + "\n".join(texts),
+    lambda texts: "\n" + "\n".join(f"{a}) {b}" for a, b in zip("ABCDEFGHIJ", texts, strict=False)),
+    lambda texts: " " + " ".join(f"({a}) {b}" for a, b in zip("abcdefghij", texts, strict=False)),
+    lambda texts: (
+        "\nOptions:\n" + "\n".join(f"{a}. {b}" for a, b in zip("ABCDEFGHIJ", texts, strict=False))
+    ),
+    lambda texts: "\n" + "\n".join(f"{n}. {text}" for n, text in enumerate(texts, 1)),
+    lambda texts: "\n\n* " + "\n* ".join(texts),
 )
 RESPONSES = (
     "Okay, so I remember a problem like this one. {} There the trick was to look at it twice.",
@@ -54,6 +70,11 @@ RESPONSES = (
 def gsm8k(split):
     lines = real_file("gsm8k", f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["question"] for line in lines]
+
+
+def math_test():
+    lines = real_file("benchmarks", "math500_test.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["problem"] for line in lines]
 
 
 def math_train():
@@ -69,20 +90,20 @@ def mmlu():
         if re.fullmatch(r".*/test/.*\.csv", name)
         for row in csv.reader(io.StringIO(packed.read(name).decode("utf-8")))
     ]
-    return of_texts("mmlu", [row[0] for row in rows], ["\n".join(row[:5]) for row in rows])
+    return of_texts("mmlu", [row[0] for row in rows], [row[1:5] for row in rows])
 
 
 def mmlu_pro():
     name = "model_outputs_Meta-Llama-3_1-8B-Instruct_5shots"
     packed = zipfile.ZipFile(real_file("mmlu_pro", f"{name}.zip"))
     rows = json.loads(packed.read(f"{name}.json"))
-    texts = [row["question"] for row in rows]
-    return of_texts("mmlu_pro", texts, ["\n".join([r["question"], *r["options"]]) for r in rows])
+    return of_texts("mmlu_pro", [r["question"] for r in rows], [r["options"] for r in rows])
 
 
-def of_texts(name, texts, with_options=None):
+def of_texts(name, texts, options):
     ids = [str(number) for number in range(len(texts))]
-    return BenchmarkQuestions(name, ids, texts, with_options or texts, {})
+    with_options = ["\n".join([text, *own]) for text, own in zip(texts, options, strict=True)]
+    return BenchmarkQuestions(name, ids, texts, with_options, {}, options)
 
 
 @pytest.fixture(scope="module")
@@ -120,16 +141,20 @@ def test_all_questions_of_mip_overthinking_are_found(name, count, short, gsm8k_t
 def test_no_planted_leak_is_missed(gsm8k_test, math_500):
     """500 leaks of four benchmarks, 200 of them of 3 to 12 words, edited and hidden in texts."""
     benchmarks = [gsm8k_test, math_500, mmlu(), mmlu_pro()]
-    generic = set(Contamination(benchmarks, 0.5).not_searched)
+    said = Contamination(benchmarks, 0.5).not_searched
+    generic = {owner for owner, how in said.items() if how == "with its options"}
     lengths = [split_words(one.questions).counts for one in benchmarks]
     all_of = [[(b, n) for n in np.flatnonzero(counts >= 3)] for b, counts in enumerate(lengths)]
     short = [(b, n) for own in all_of for b, n in own if lengths[b][n] < 13]
+    short += 100 * sorted(generic & set(short))  # few else
     rng = random.Random(0)
-    rows, planted, words = [], [], []
+    rows, planted, words, with_options = [], [], [], 0
     for number in range(500):
         b, n = rng.choice(short) if number < 200 else rng.choice(all_of[number % 4])
         one = benchmarks[b]
-        asked = one.with_options[n] if (b, n) in generic else one.questions[n]
+        asked = one.questions[n]
+        if (b, n) in generic:
+            asked += rng.choice(OPTIONS)(one.options[n])
         asked = rng.choice(list(EDITS.values()))(asked, rng)
         column = rng.choice(["question", "reasoning", "answer"])
         around = rng.choice(QUESTIONS if column == "question" else RESPONSES)
@@ -137,6 +162,8 @@ def test_no_planted_leak_is_missed(gsm8k_test, math_500):
         rows.append({**clean, column: around.format(asked)})
         planted.append((one.name, one.ids[n]))
         words.append(lengths[b][n])
+        with_options += (b, n) in generic
+    assert with_options > 50
     assert Counter(min(count, 13) for count in words)[13] < 300
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     found = quoting(benchmarks, **columns)
@@ -147,6 +174,47 @@ def test_no_planted_leak_is_missed(gsm8k_test, math_500):
         for quote in quotes:
             text = rows[row][quote["column"]]
             assert text[quote["start"] : quote["end"]] == quote["span"]
+
+
+def test_what_says_little_is_found_with_its_options():
+    """All 126 of MMLU and MMLU-Pro, in six notations, each by its own problem."""
+    benchmarks = [mmlu(), mmlu_pro()]
+    said = Contamination(benchmarks, 0.5).not_searched
+    assert Counter(said.values()) == {"with its options": 126}
+    planted = [(notation, b, n) for notation in OPTIONS for b, n in said]
+    asked = [
+        "So: " + benchmarks[b].questions[n] + notation(benchmarks[b].options[n])
+        for notation, b, n in planted
+    ]
+    found = quoting(benchmarks, question=asked)
+    for row, (_, b, n) in enumerate(planted):
+        assert benchmarks[b].ids[n] in {quote["problem"] for quote in found[row]}
+
+
+@pytest.mark.parametrize(
+    "ends", [(DAPO, ""), (DAPO, AFTER), ("", f"\n{BOX}"), (DAPO[:-2], " " + BOX)]
+)
+@pytest.mark.parametrize("name", ["gsm8k", "math"])
+def test_no_leak_is_missed_where_prompts_have_instructions(name, ends, tmp_path):
+    """The benchmark as a file of prompts, the pool bare questions, or with one word else."""
+    texts = gsm8k("test") if name == "gsm8k" else math_test()
+    path = tmp_path / "prompts.jsonl"
+    prompts = [{"prompt": ends[0] + text + ends[1]} for text in texts]
+    path.write_text("".join(json.dumps(row) + "\n" for row in prompts), encoding="utf-8")
+    benchmarks = load_questions([], [str(path)])
+    assert len(quoting(benchmarks, question=texts)) == len(texts)
+    assert quoting(benchmarks, question=[f"{ends[0]}How many hens are there?{ends[1]}"]) == {}
+    if name == "gsm8k":
+        changed = [_with_one_word_else(text) for text in texts]
+        assert len(quoting(benchmarks, question=changed)) == 1228  # as many as without instruction
+        changed = [ends[0] + text + ends[1] for text in changed]
+        assert len(quoting(benchmarks, question=changed)) == 1228
+
+
+def _with_one_word_else(text):
+    words = text.split()
+    words[len(words) // 2] = "zebra"
+    return " ".join(words)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +248,11 @@ def test_clean_reasoning_is_not_taken_for_a_leak(math_500):
     assert quoting([math_500, mmlu(), mmlu_pro()], reasoning=texts) == {}
 
 
-def test_near_duplicates_of_real_questions_are_those_of_all_pairs():
+@pytest.mark.parametrize("instruction", ["", DAPO], ids=["bare", "instructed"])
+def test_near_duplicates_of_real_questions_are_those_of_all_pairs(instruction):
     """Every pair of 7,474 questions compared exactly, against MinHash."""
-    texts = list(dict.fromkeys(math_train()))
+    texts = [instruction + text for text in dict.fromkeys(math_train())]
+    texts = texts[: 3000 if instruction else None]
     sketches = Sketches(2, choose_bands(0.55))
     sketches.add(texts)
     pairs = sketches.similar_pairs(0.55)

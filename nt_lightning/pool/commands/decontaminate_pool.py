@@ -18,8 +18,14 @@ def decontaminate_pool(
 
     A row goes where its question, or the reasoning or answer of its trace, is a benchmark's
     question, contains one whole, or has runs of 13 words in common with one that cover enough of
-    it. Case, blanks, punctuation and accents do not count. OUTPUT/decontamination/report.jsonl
-    has every removed row with the quoting text, and summary.txt a table.
+    it. Case, blanks, punctuation and accents do not count, nor do instructions that a quarter of a
+    benchmark's questions begin or end with. OUTPUT/decontamination/report.jsonl has every removed
+    row with the quoting text, and summary.txt a table.
+
+    Questions that others of their benchmark contain ("Which of these is true?") or under three
+    words are looked for with their options, in their order and several notations; without options
+    they are only compared with whole questions of the pool, and symbols alone never. These are
+    listed in not_searched.jsonl.
 
     Args:
         pool: Folder of the questions or traces.
@@ -28,9 +34,10 @@ def decontaminate_pool(
         files: Further questions, as [a.jsonl,b.parquet]: JSONL, JSON or Parquet files, each a
             benchmark of its own.
         column: Column of the questions in the files; question, problem, Question or prompt by
-            default.
+            default. Options stand in a column options or choices.
         min_coverage: Share of a benchmark question's words that common runs of 13 words must
-            cover; 0: one run is enough, which also removes much that only sounds alike.
+            cover, boilerplate of the benchmark left out; 0: one run is enough, which also removes
+            much that only sounds alike.
         overwrite: Replace a pool that is already there.
     """
     from rich.console import Console
@@ -43,7 +50,9 @@ def decontaminate_pool(
 
     source = Pool(pool, "questions")
     folder = refuse_output(output, overwrite, source)
-    found = Contamination(load_questions(benchmarks or [], files or [], column), min_coverage)
+    found = Contamination(
+        load_questions(benchmarks or [], files or [], column), min_coverage, folder.parent
+    )
     written = decontaminate(source, folder, found)
     print_summary(found, Console(highlight=False, markup=False))
     print(

@@ -15,6 +15,8 @@ def dedup_pool(
     Candidates come from word-level MinHash; what goes has been compared word by word. Of a
     cluster of near-duplicates the first question stays, with all its traces, and the others go
     with all of theirs. OUTPUT/dedup/removed.jsonl has every removed row and the row that stays.
+    An instruction inside of the questions counts as any of their words do: behind a long one,
+    short questions are near-duplicates.
 
     Args:
         pool: Folder of the questions or traces.

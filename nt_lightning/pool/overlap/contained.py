@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -51,13 +52,15 @@ class ContainedIndex:
         self._hashes = hasher(starts, ends)
         there = np.flatnonzero(self._lengths)
         self._whole = Lookup(self._hashes[there], there)
+        self._searched = Lookup(self._hashes[searched], np.flatnonzero(searched))
         anchor = np.searchsorted(ANCHORS, self._lengths, side="right") - 1
-        self._anchors = {}
+        self._anchors = {}  # lengths of the questions that begin with so many letters
         for number, length in enumerate(ANCHORS):
             rows = np.flatnonzero(searched & (anchor == number))
             if len(rows):
                 keys = hasher(starts[rows], starts[rows] + length)
-                self._anchors[length] = Lookup(keys, rows)
+                pairs = np.unique(np.stack([keys, self._lengths[rows].astype(np.uint64)]), axis=1)
+                self._anchors[length] = Lookup(pairs[0], pairs[1].astype(np.int64))
 
     def whole(self, words: Words, hasher: SpanHasher) -> Spans:
         """Texts that are one of the questions."""
@@ -68,26 +71,32 @@ class ContainedIndex:
     def inside(self, words: Words, hasher: SpanHasher) -> Spans:
         """All places of questions in the texts, by text, question and place."""
         parts = [
-            self._anchored(length, lookup, words, hasher)
+            part
             for length, lookup in self._anchors.items()
+            for part in self._anchored(length, lookup, words, hasher)
         ]
         if not parts:
             return Spans(*np.zeros((4, 0), dtype=np.int64))
         found = Spans(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         return found.take(np.lexsort((found.starts, found.questions, found.texts)))
 
-    def _anchored(self, length: int, lookup: Lookup, words: Words, hasher: SpanHasher) -> Spans:
+    def _anchored(
+        self, length: int, lookup: Lookup, words: Words, hasher: SpanHasher
+    ) -> Iterator[Spans]:
         """Places where a word begins with the first ``length`` letters of a question and ..."""
-        starts = words.starts[words.starts + length <= len(words.letters)]
-        rows, questions = lookup.find(hasher(starts, starts + length))
-        texts, starts = words.texts[rows], starts[rows]
-        found = Spans(texts, questions, starts, starts + self._lengths[questions])
-        found = found.take(found.ends <= words.spans[1][texts])
+        begins = np.flatnonzero(words.starts + length <= len(words.letters))
+        texts, starts = words.texts[begins], words.starts[begins]
+        stops = words.spans[1][texts]
         is_end = np.zeros(len(words.letters) + 1, dtype=bool)
         is_end[words.ends] = True
-        found = found.take(is_end[found.ends])
-        found = found.take(hasher(found.starts, found.ends) == self._hashes[found.questions])
-        return self._confirmed(found, words)
+        for rows, lengths in lookup.find_in_parts(hasher(starts, starts + length)):
+            ends = starts[rows] + lengths
+            fits = ends <= stops[rows]
+            fits[fits] = is_end[ends[fits]]
+            rows, ends = rows[fits], ends[fits]
+            found, questions = self._searched.find(hasher(starts[rows], ends))
+            rows, ends = rows[found], ends[found]
+            yield self._confirmed(Spans(texts[rows], questions, starts[rows], ends), words)
 
     def _confirmed(self, found: Spans, words: Words) -> Spans:
         """Those whose letters are the question's: equal hashes may be an accident."""

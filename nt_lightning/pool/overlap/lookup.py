@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from nt_lightning.pool.overlap.letters import Ints
 from nt_lightning.pool.overlap.words import Hashes
 
+PAIRS_AT_A_TIME = 2**20  # of positions and values: 16 MB
 MAX_BITS = 24  # 16 MB; a million keys let 6 % of the others through
 
 
@@ -37,16 +40,29 @@ class Lookup:
         Returns:
             Positions among ``hashes``, ascending, and values, [P] each.
         """
+        parts = list(self.find_in_parts(hashes))
+        if len(parts) == 1:
+            return parts[0]
+        nothing = np.zeros((2, 0), dtype=np.int64)
+        positions, values = np.concatenate([nothing, *parts], axis=1)
+        return positions, values
+
+    def find_in_parts(self, hashes: Hashes) -> Iterator[tuple[Ints, Ints]]:
+        """As ``find``, about ``PAIRS_AT_A_TIME`` pairs at a time: keys may have many values."""
         if not len(self._keys):
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+            return
         likely = np.flatnonzero(self._map[hashes >> self._shift])
         asked = hashes[likely]
         slots = np.minimum(np.searchsorted(self._keys, asked), len(self._keys) - 1)
         there = self._keys[slots] == asked
         likely, slots = likely[there], slots[there]
         counts = self._counts[slots]
-        positions = np.repeat(likely, counts)
-        return positions, self._values[ranges(self._starts[slots], counts)]
+        part = np.cumsum(counts) // PAIRS_AT_A_TIME
+        cuts = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(counts)]
+        for start, stop in zip(cuts, cuts[1:], strict=False):
+            own = slice(start, stop)
+            values = self._values[ranges(self._starts[slots[own]], counts[own])]
+            yield np.repeat(likely[own], counts[own]), values
 
 
 def ranges(starts: Ints, counts: Ints) -> Ints:

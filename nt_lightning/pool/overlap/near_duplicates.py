@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from nt_lightning.pool.overlap.crowds import Crowd
 from nt_lightning.pool.overlap.letters import Ints
 from nt_lightning.pool.overlap.lookup import ranges
 from nt_lightning.pool.overlap.words import Hashes, SpanHasher, run_hashes, split_words, word_hashes
@@ -16,6 +17,9 @@ NUM_HASHES = 256  # of a signature (our choice)
 RECALL = 0.99  # of pairs that are just alike enough (our choice)
 SEED = 1
 PAIRS_AT_A_TIME = 2**18
+# texts that have one key with more others, as those with one instruction do, are compared with few
+# of them, and by their rare runs with all that are crowded so (our choice)
+CROWD, FEW = 64, 2
 Pairs = npt.NDArray[np.int64]  # [P, 2]
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -83,6 +87,7 @@ class Sketches:
         search = _Search(np.concatenate(self._sets), np.concatenate(self._sizes), threshold)
         for band in range(self._bands.number):
             search.compare_band(np.concatenate([keys[:, band] for keys in self._keys]))
+        search.compare_crowds()
         return search.edges()
 
 
@@ -123,6 +128,7 @@ class _Search:
         shape = (len(sizes), 2**31 - 1)
         self._matrix = csr_array((ones, sets, pointers), shape=shape)
         self._sizes, self._threshold = sizes, threshold
+        self._is_crowded = np.zeros(len(sizes), dtype=bool)
         self._clusters = np.arange(len(sizes))
         self._found: list[Pairs] = []
         self._num_connected = 0
@@ -132,15 +138,30 @@ class _Search:
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         there = np.arange(len(keys))
+        _, counts = np.unique(keys, return_counts=True)
+        is_crowded = np.repeat(counts > CROWD, counts)
+        self._is_crowded[order[is_crowded]] = True
         for distance in range(1, len(keys)):
             there = there[: np.searchsorted(there, len(keys) - distance)]
             there = there[keys[there] == keys[there + distance]]
+            if distance == FEW + 1:
+                there = there[~is_crowded[there]]
             if not len(there):
                 break
             self._compare(order[there], order[there + distance])
             if distance & (distance - 1) == 0:  # rarely enough: it looks at all texts
                 self._connect()
         self._connect()
+
+    def compare_crowds(self) -> None:
+        """Compare texts that shared a key with many, whatever their other keys."""
+        rows = np.flatnonzero(self._is_crowded & (self._sizes > 0))
+        if not len(rows):
+            return
+        starts = self._matrix.indptr[rows].astype(np.int64)
+        crowd = Crowd(self._matrix.indices, starts, self._sizes[rows], self._threshold)
+        for ones, others in crowd.pairs(self._clusters[rows]):
+            self._compare(rows[ones], rows[others])
 
     def edges(self) -> Pairs:
         """All pairs that were found, [P, 2]."""
@@ -154,10 +175,14 @@ class _Search:
         ones, others = ones[may_be], others[may_be]
         for start in range(0, len(ones), PAIRS_AT_A_TIME):
             one, other = (side[start : start + PAIRS_AT_A_TIME] for side in (ones, others))
-            common = self._matrix[one].multiply(self._matrix[other]).sum(axis=1)
-            alike = common / (self._sizes[one] + self._sizes[other] - common) >= self._threshold
+            alike = self._are_alike(one, other)
             if alike.any():
                 self._found.append(np.sort(np.stack([one[alike], other[alike]], axis=1), axis=1))
+
+    def _are_alike(self, ones: Ints, others: Ints) -> npt.NDArray[np.bool_]:
+        common = self._matrix[ones].multiply(self._matrix[others]).sum(axis=1)
+        similarity = common / (self._sizes[ones] + self._sizes[others] - common)
+        return np.asarray(similarity >= self._threshold)
 
     def _connect(self) -> None:
         from scipy.sparse import coo_array

@@ -12,12 +12,11 @@ import numpy.typing as npt
 from nt_lightning.pool.overlap.contained import ContainedIndex, Spans
 from nt_lightning.pool.overlap.letters import OPERATORS, Ints
 from nt_lightning.pool.overlap.runs import RUN, RunIndex
-from nt_lightning.pool.overlap.words import SpanHasher, Words, split_words, word_hashes
+from nt_lightning.pool.overlap.words import SpanHasher, Words, count_named, split_words
 
 Rule = Literal["whole", "contained", "overlap"]
-MIN_WORDS = 3  # shorter questions ("Inflation") are only compared whole (our choice)
+MIN_WORDS = 3  # shorter questions ("Inflation") are not looked for by themselves (our choice)
 SENTENCE_WORDS = 8  # shorter ones count in a response where they stand alone (our choice)
-GENERIC = 3  # questions of a benchmark that hold another one, which asks nothing (our choice)
 _OPERATOR = re.compile("|".join(map(re.escape, OPERATORS)))
 _HYPHEN = re.compile(r"--+|(?<=[^\W\d_])[-–‐‑](?=[^\W\d_])")  # no minus
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -36,7 +35,7 @@ class Quote(NamedTuple):
             ``overlap``: runs of 13 words cover enough of it.
         start: First character of the span that quotes.
         end: Character after its last.
-        coverage: Share of the question's words that are quoted.
+        coverage: Share of the question's words that are quoted, boilerplate left out.
     """
 
     text: int
@@ -66,7 +65,7 @@ class QuoteFinder:
     ) -> None:
         words = split_words(questions)
         self._num_words = words.counts
-        self._num_named = _count_named(words)
+        self._num_named = count_named(words)
         self._questions = _trimmed(questions, words)
         inside = self._num_words >= MIN_WORDS
         self._contained = ContainedIndex(words, inside if searched is None else inside & searched)
@@ -124,31 +123,6 @@ class QuoteFinder:
         return is_long or _stands_alone(text, quote.start, quote.end)
 
 
-def generic_questions(
-    questions: Sequence[str], with_options: Sequence[str], groups: Ints
-) -> npt.NDArray[np.bool_]:
-    """Questions that several others of their benchmark contain ("Which of these is true?"), [Q].
-
-    Args:
-        questions: Their texts.
-        with_options: The same with the options; questions of equal texts are one.
-        groups: Benchmark of each, [Q].
-    """
-    words = split_words(questions)
-    hasher = SpanHasher(words.letters)
-    full = split_words(with_options)
-    hashes = SpanHasher(full.letters)(*full.spans)
-    short = (words.counts >= MIN_WORDS) & (words.counts < RUN)
-    found = ContainedIndex(words, short).inside(words, hasher)
-    held, holding = found.questions, found.texts
-    others = (groups[held] == groups[holding]) & (hashes[held] != hashes[holding])
-    pairs = np.stack([held[others].astype(np.uint64), hashes[holding[others]]])
-    number, counts = np.unique(np.unique(pairs, axis=1)[0], return_counts=True)
-    generic = np.zeros(len(questions), dtype=bool)
-    generic[number[counts >= GENERIC].astype(np.int64)] = True
-    return generic
-
-
 def _quotes(rule: Rule, found: Spans, words: Words) -> Iterator[Quote]:
     starts, ends = words.places[found.starts], words.places[found.ends - 1] + 1
     for text, question, start, end in zip(
@@ -164,12 +138,6 @@ def _trimmed(texts: Sequence[str], words: Words) -> list[str]:
         text[words.places[start] : words.places[end - 1] + 1] if end > start else ""
         for text, start, end in zip(texts, starts.tolist(), ends.tolist(), strict=True)
     ]
-
-
-def _count_named(words: Words) -> Ints:
-    """Words that do not begin with a digit, for each text."""
-    named = word_hashes(words, SpanHasher(words.letters), without_numbers=True) != 0
-    return np.diff(np.append(0, np.cumsum(named))[words.bounds])
 
 
 def _operators_agree(one: str, other: str, *, strict: bool) -> bool:

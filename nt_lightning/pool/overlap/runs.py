@@ -24,7 +24,7 @@ class Covered(NamedTuple):
     Args:
         text: Which text.
         question: Which question.
-        coverage: Share of the question's words that stand in common runs.
+        coverage: Of the question's words in runs that are looked for, the share in common runs.
         start: First letter of the longest stretch of such runs, among the letters of all texts.
         end: Letter after its last.
     """
@@ -42,7 +42,8 @@ class RunIndex:
     Args:
         questions: Their words.
         groups: Benchmark of each question, [Q].
-        min_coverage: Share of a question's words from which a text is found.
+        min_coverage: Share of a question's words from which a text is found; words that stand in
+            boilerplate alone are none of them.
     """
 
     def __init__(self, questions: Words, groups: Ints, min_coverage: float) -> None:
@@ -57,6 +58,9 @@ class RunIndex:
         )
         kept = _is_rare(masked, groups[asked], hasher(*questions.spans)[asked])
         self._lookup = Lookup(hashes[kept], first_words[kept])
+        owners, starts = np.unique(asked[kept], return_index=True)
+        self._num_words = np.ones(len(questions.counts), dtype=np.int64)
+        self._num_words[owners] = _covered(first_words[kept], starts)
 
     def find(self, words: Words, hasher: SpanHasher) -> Iterator[Covered]:
         """Texts that cover enough of a question, by text and question."""
@@ -69,7 +73,7 @@ class RunIndex:
         said, asked = said[order], asked[order]
         cuts = np.flatnonzero((np.diff(pairs, axis=1) != 0).any(axis=0)) + 1
         starts = np.append(0, cuts) if len(order) else cuts
-        coverage = _covered(asked, starts) / np.maximum(self._words.counts[pairs[1, starts]], 1)
+        coverage = _covered(asked, starts) / self._num_words[pairs[1, starts]]
         stops = np.append(cuts, len(order))
         for group in np.flatnonzero(coverage >= self._min_coverage).tolist():
             own = slice(starts[group], stops[group])

@@ -139,6 +139,12 @@ def run_hashes(each: Hashes, firsts: Ints, lengths: Ints) -> Hashes:
     return hashes ^ (hashes >> np.uint64(32))
 
 
+def count_named(words: Words) -> Ints:
+    """Words that do not begin with a digit, for each text, [N]."""
+    named = word_hashes(words, SpanHasher(words.letters), without_numbers=True) != 0
+    return np.diff(np.append(0, np.cumsum(named))[words.bounds])
+
+
 def text_blocks(texts: pa.ChunkedArray) -> Iterator[tuple[int, list[str]]]:
     """First row and texts of blocks of about ``CHARACTERS_AT_A_TIME``; null is an empty text."""
     if not len(texts):

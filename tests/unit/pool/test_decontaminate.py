@@ -16,11 +16,15 @@ from nt_lightning.pool.benchmark_questions import load_questions
 from nt_lightning.pool.commands.decontaminate_pool import decontaminate_pool
 from nt_lightning.pool.decontaminate import Contamination
 from nt_lightning.pool.decontamination_report import write_report
-from nt_lightning.pool.stems import stem_of, without_instructions
 from nt_lightning.traces.pool import Pool, write_pool
 
 LEAK = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in all?"
 SHORT = "Evaluate $\\log_2 64$."
+BOX = "Please reason step by step, and put your final answer within \\boxed{}."
+DAPO = (
+    "Solve the following math problem step by step. The last line of your response should be of "
+    "the form Answer: $Answer (without quotes) where $Answer is the answer to the problem. "
+)
 CLEAN = "How many hens does the farmer have?"
 MATH = {"answer": "1", "subject": "Algebra", "level": 1}
 
@@ -95,6 +99,21 @@ def traces_pool(folder, *rows):
 
 def decontaminate(*arguments):
     return main(["pool", "decontaminate", *map(str, arguments)])
+
+
+def against(tmp_path, rows):
+    """What finds questions of a file of these rows."""
+    path = tmp_path / "b.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return Contamination(load_questions([], [str(path)]), 0.5)
+
+
+def removed(found, *texts):
+    """Numbers of the questions that are removed."""
+    texts = [*texts, CLEAN]
+    table = pa.table({"id": [str(n) for n in range(len(texts))], "question": texts})
+    list(found.clean(iter([table])))
+    return [int(json.loads(line)["id"]) for line in found.lines]
 
 
 def report(folder):
@@ -205,7 +224,7 @@ def test_a_prompt_is_known_without_its_instructions(tmp_path):
     (asked,) = load_questions([Riddles()], [])
     assert asked.questions[0] == "Which of these is true? Mind row 0."
     assert asked.questions[1] == "Which of these is true?"
-    assert asked.with_options[1] == "Which of these is true?\nA) claim 1\nB) claim 101"
+    assert asked.with_options[1] == "Which of these is true?\n\nA) claim 1\nB) claim 101"
 
 
 def test_what_asks_nothing_is_looked_for_with_its_options():
@@ -223,7 +242,7 @@ def test_what_asks_nothing_is_looked_for_with_its_options():
     )
     (kept,) = found.clean(iter([table]))
     assert kept["id"].to_pylist() == ["a", "d"]
-    first = json.loads(found.lines[0])
+    first = json.loads(next(iter(found.lines)))
     assert [quote["problem"] for quote in first["quotes"]] == ["riddle-3"]
     assert len(found.not_searched) == 4
 
@@ -240,8 +259,81 @@ def test_what_asks_nothing_and_has_no_options_is_compared_whole(tmp_path):
     out = tmp_path / "report"
     write_report(found, out)
     (line,) = (out / "not_searched.jsonl").read_text().splitlines()
-    assert json.loads(line) == {"benchmark": "b.jsonl", "problem": "row 0", "question": stem}
-    assert "1 questions that others of their benchmark contain" in (out / "summary.txt").read_text()
+    entry = {"benchmark": "b.jsonl", "problem": "row 0", "question": stem, "compared": "whole"}
+    assert json.loads(line) == entry
+    assert "1 questions say too little to be looked for" in (out / "summary.txt").read_text()
+
+
+def test_all_that_is_not_searched_is_listed(tmp_path):
+    rows = [
+        {"question": "Inflation", "options": ["up", "down"]},
+        {"question": "2+2?"},
+        {"question": "∫ ∮ ?"},
+        {"question": LEAK},
+    ]
+    found = against(tmp_path, rows)
+    texts = ["I ask: inflation, 1. up 2. down?", "2 + 2", "2 - 2", "So 2+2?", "∫ ∮ ?"]
+    assert removed(found, *texts) == [0, 1]
+    write_report(found, tmp_path / "report")
+    lines = (tmp_path / "report" / "not_searched.jsonl").read_text().splitlines()
+    assert [json.loads(line)["compared"] for line in lines] == [
+        "with its options",
+        "whole",
+        "never",
+    ]
+    summary = " ".join((tmp_path / "report" / "summary.txt").read_text().split())
+    assert "compared: 1 with its options, 1 whole, 1 never (not_searched.jsonl)" in summary
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        lambda texts: texts,
+        lambda texts: {"text": texts, "label": list("AB")},
+        lambda texts: dict(zip("AB", texts, strict=True)),
+    ],
+    ids=["list", "text and label", "by letter"],
+)
+def test_options_are_looked_for_in_any_notation(tmp_path, choices):
+    stem = "Which of these is true?"
+    rows = [
+        {
+            "question": stem if n else f"{stem} Mind it.",
+            "choices": choices([f"claim {n} sheep", f"claim {n} goat"]),
+        }
+        for n in range(6)
+    ]
+    texts = [
+        f"{stem} (A) claim 3 sheep (B) claim 3 goat",
+        f"{stem}\nA. claim 3 sheep\nB. claim 3 goat",
+        f"So: {stem}\nOptions:\n1) claim 3 sheep\n2) claim 3 goat\nWhy?",
+        f"{stem}\n- claim 3 sheep\n- claim 3 goat",
+        f"{stem} (A) claim 3 sheep (B) claim 4 goat",
+    ]
+    assert removed(against(tmp_path, rows), *texts) == [0, 1, 2, 3]
+
+
+def test_lines_with_letters_may_be_the_question(tmp_path):
+    boxes = (
+        "Two boxes:\nA. contains 3 red and 4 blue balls\nB. contains 2 red and 5 blue balls\n"
+        "A ball is drawn from each. What is the probability that both are red?"
+    )
+    found = against(tmp_path, [{"question": boxes}])
+    assert found.benchmarks[0].questions == [boxes]
+    assert removed(found, boxes, f"x {boxes}", "Two boxes are red.") == [0, 1]
+    found = against(tmp_path, [{"question": "Tell it.\nA. How many hens lay\nB. why they do so"}])
+    assert removed(found, "Tell it: A. how many hens lay, B. why they do so?") == [0]
+
+
+@pytest.mark.parametrize("ends", [("", f"\n{BOX}"), ("", f" {BOX}"), (DAPO, ""), (DAPO, BOX)])
+@pytest.mark.parametrize("column", ["prompt", "question"])
+def test_instructions_of_a_file_are_no_part_of_its_questions(tmp_path, ends, column):
+    asked = [LEAK, *(f"{word} hens lay five eggs. How many eggs?" for word in "abcdef")]
+    rows = [{column: ends[0] + text + ends[1]} for text in asked]
+    found = against(tmp_path, rows)
+    assert found.benchmarks[0].questions == asked
+    texts = [*asked, f"{ends[0]}How many hens?{ends[1]}"]
+    assert removed(found, *texts) == list(range(7))
 
 
 @pytest.mark.parametrize("name", ["b.jsonl", "b.json", "b.parquet", "b.jsonl.gz"])
@@ -290,6 +382,12 @@ def test_nothing_to_hold_it_against(tmp_path, capsys):
         ('{"question": " "}\n', "column 'question' is no text with a question: ' '"),
         ('{"question": "Why?"}\n{broken\n', "row 1 (counted from 0): is no JSON"),
         ("", "there is no question"),
+        (
+            '{"question": "Who?", "options": "A) you B) I"}\n',
+            "'options' is no list of options: 'A)",
+        ),
+        ('{"question": "Who?", "choices": {"text": "you"}}\n', '{"text": [..]}'),
+        ('{"question": "Who?", "choices": [{"a": 1}]}\n', "allowed: a list of texts"),
     ],
 )
 def test_bad_files(tmp_path, text, said):
@@ -337,18 +435,3 @@ def test_shards_change_nothing(benchmark, tmp_path):
         decontaminate(*folders, "--files", f"[{benchmark}]")
     assert report(tmp_path / "out-small") == report(tmp_path / "out-large")
     assert len({Pool(tmp_path / f"out-{name}").digest for name in ("small", "large")}) == 1
-
-
-def test_stems_by_hand():
-    assert stem_of("Question: Who?\n\nA. you\nB. I\n\nAnswer:") == "Who?"
-    assert stem_of("Who?\n(A) you\n(B) I") == "Who?"
-    assert stem_of("A) you\nB) I") == "A) you\nB) I"  # nothing else is left
-    assert stem_of("Let A. be a set\nA. it is") == "Let A. be a set\nA. it is"
-    assert stem_of("Who?") == "Who?"
-
-
-def test_instructions_are_lines_that_most_prompts_share():
-    prompts = [f"Read.\n\nWhat is {n}?\n\nThink.\nAnswer." for n in range(6)]
-    assert without_instructions(prompts) == [f"What is {n}?" for n in range(6)]
-    assert without_instructions(prompts[:4]) == prompts[:4]  # may be chance
-    assert without_instructions(["Same."] * 6) == ["Same."] * 6

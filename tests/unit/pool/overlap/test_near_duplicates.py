@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nt_lightning.pool.overlap.near_duplicates import (
     Bands,
     Sketches,
+    _Search,
     choose_bands,
     jaccard,
     sets_of_runs,
@@ -132,3 +133,23 @@ def test_blocks_change_nothing():
     assert len(whole) > 200
     for blocks in (2, 7, 600):
         assert np.array_equal(similar(texts, blocks), whole)
+
+
+def test_an_instruction_that_all_share_makes_no_candidates(monkeypatch):
+    """Half of each text is an instruction: many hashes are the same, hardly a pair is alike."""
+    rng = random.Random(0)
+    words = [f"word{number}" for number in range(3000)]
+    shared = " ".join(f"please{number}" for number in range(17))
+    texts = [f"{shared} {' '.join(rng.choices(words, k=14))}" for _ in range(2000)]
+    texts += [f"{text} indeed" for text in texts[:100]]
+    compared = []
+    alike = _Search._are_alike
+
+    def counted(search, ones, others):
+        compared.append(len(ones))
+        return alike(search, ones, others)
+
+    monkeypatch.setattr(_Search, "_are_alike", counted)
+    pairs = similar(texts)
+    assert sorted(map(tuple, pairs.tolist())) == [(n, 2000 + n) for n in range(100)]
+    assert sum(compared) < 100 * len(texts)  # of 1,050 for each text

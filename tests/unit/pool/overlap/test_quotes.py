@@ -1,14 +1,16 @@
 """Quotes of questions: by hand, and against a definition that compares words one by one."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nt_lightning.pool.overlap.quotes import QuoteFinder, generic_questions
-from nt_lightning.pool.overlap.runs import RUN
+from nt_lightning.pool.overlap import lookup
+from nt_lightning.pool.overlap.quotes import QuoteFinder
+from nt_lightning.pool.overlap.runs import RUN, SHARED_BY
 
 LONG = (
     "Janet’s ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes "
@@ -120,18 +122,44 @@ def test_a_template_is_no_quote_but_a_question_from_it_is():
     assert list(QuoteFinder(asked, np.arange(20), 0.1).in_questions([other])) != []
 
 
-def test_questions_that_others_contain_are_generic():
+def test_what_is_not_searched_is_compared_whole():
     stem = "Which of these is true?"
-    asked = [stem, f"{stem} a", f"b {stem}", f"{stem} c", "Which of these is best?", stem]
-    options = [f"{text} {number}" for number, text in enumerate(asked)]
-    groups = np.zeros(len(asked), np.int64)
-    assert generic_questions(asked, options, groups).tolist() == [1, 0, 0, 0, 0, 1]
-    assert not generic_questions(asked, options, np.arange(len(asked))).any()
-    same = [stem] * 6
-    assert not generic_questions(same, same, groups).any()  # one question, six times
-    assert generic_questions(same, options, groups).all()
     found = finder(stem, searched=np.array([False]))
     assert [quote.rule for quote in found.in_questions([stem, f"x {stem}"])] == ["whole"]
+
+
+def test_boilerplate_is_no_part_of_a_question():
+    """Neither where it stands in the benchmark alone nor where the pool has it too."""
+    boilerplate = " ".join(f"b{number}" for number in range(60))
+    asked = [" ".join(f"q{n}w{k}" for k in range(20)) for n in range(SHARED_BY + 1)]
+    benchmark = [f"{boilerplate} {text}" for text in asked]
+    assert rules([asked[3]], *benchmark) == [(0, 3, "overlap")]
+    assert rules([f"{boilerplate} what is new here"], *benchmark) == []
+    changed = benchmark[3].replace("w4", "w")
+    assert rules([changed], *benchmark) == [(0, 3, "overlap")]
+
+
+def test_questions_that_begin_alike_take_no_memory_together():
+    """A pair of a text and a question with the same beginning is no candidate."""
+    shared = "Solve the following math problem step by step and put your answer in a box please"
+    asked = [f"{shared} q{number}" for number in range(1500)]
+    texts = [f"{shared} t{number}" for number in range(1500)]
+    found = finder(*asked)
+    tracemalloc.start()
+    assert list(found.in_questions(texts)) == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6  # 2,250,000 pairs of 8 bytes, several times
+
+
+def test_many_pairs_come_in_parts(monkeypatch):
+    monkeypatch.setattr(lookup, "PAIRS_AT_A_TIME", 3)
+    keys = np.array([7, 7, 9, 7, 9], dtype=np.uint64) << np.uint64(60)
+    found = lookup.Lookup(keys, np.arange(5))
+    parts = list(found.find_in_parts(keys[[0, 2, 0]]))
+    assert [part[0].tolist() for part in parts] == [[0, 0, 0, 1, 1], [2, 2, 2]]
+    assert found.find(keys[[0, 2]])[1].tolist() == [0, 1, 3, 2, 4]
+    assert found.find(np.zeros(0, np.uint64))[0].tolist() == []
 
 
 def test_texts_and_questions_without_words():
