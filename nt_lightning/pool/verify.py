@@ -21,7 +21,8 @@ from nt_lightning.pool.verification.worker import WITH_GYM
 from nt_lightning.traces.pool import Pool
 from nt_lightning.traces.record import COLUMNS
 
-NEEDED = ("id", "question", "answer", "reference_answer")
+NEEDED = ("id", "question", "answer")
+REFERENCE = "reference_answer"
 ROWS_AT_A_TIME = 256  # as Python objects
 PACKAGES = ("nt_lightning", "math-verify", "sympy", "reasoning-gym")
 
@@ -44,20 +45,21 @@ def verify_traces(
         What was found, in a line.
 
     Raises:
-        UserError: An argument is wrong, or the pool has no reference answers.
+        UserError: An argument is wrong, or reference answers are missing outside reasoning-gym.
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}; allowed: 1 and more")
     if not limit_s > 0:
         raise UserError(f"limit_s is {limit_s}; allowed: more than 0")
     folder = refuse_output(output, overwrite, pool)
-    pool.require(NEEDED)
+    has_gym = _has_gym(pool)
+    pool.require(NEEDED if has_gym else (*NEEDED, REFERENCE))  # scorers need no reference
     num_workers = workers or len(os.sched_getaffinity(0))
     counts: Counts = Counter()
     settings = {"command": "pool verify", "limit_s": limit_s}
     versions = {name: version(name) for name in PACKAGES}
     with (
-        Crew(num_workers, limit_s, [WITH_GYM] if _has_gym(pool) else []) as crew,
+        Crew(num_workers, limit_s, [WITH_GYM] if has_gym else []) as crew,
         tqdm(total=len(pool), desc="verifying", unit=" traces", delay=1, disable=None) as bar,
     ):
         write_derived(
@@ -71,7 +73,7 @@ def verify_traces(
 
 def _verified(pool: Pool, crew: Crew, counts: Counts, bar: tqdm[Any]) -> Iterator[pa.Table]:
     """The pool with its verdicts, shard by shard."""
-    wanted = [name for name in (*NEEDED, "source", COLUMN) if name in pool.column_names]
+    wanted = [name for name in (*NEEDED, REFERENCE, "source", COLUMN) if name in pool.column_names]
     for _, table in pool.shards():
         batches = table.select(wanted).to_batches(max_chunksize=ROWS_AT_A_TIME)
         verdicts: list[Verdict | None] = [None] * len(table)

@@ -5,7 +5,8 @@
 ``reasoning_gym``: the recorded verdicts of 71 families x 50 questions x 4 models, each question
 made again from its config and index. ``scorers`` holds reasoning-gym's own scorers against the
 same records, without our rules and without the check of the question. ``math_500``: every gold
-answer in a box against itself, and 2,000 pairs of different problems with unequal gold answers.
+answer in a box against itself, and 2,000 pairs of different problems with unequal gold answers;
+``olym_math`` the same of OlymMATH.
 ``gsm8k``: the replies of five teachers against the answer behind ``####``. ``hang``: towers of
 exponents among sums. Each part is a pool that is written, verified and read again; rows/s count
 the start of the workers and the writing of the new pool.
@@ -36,6 +37,7 @@ from tests.benchmarks.protocol import Meter, report
 DATA = Path(__file__).parents[3] / "shared" / "data"
 GYM = DATA / "reasoning_gym_eval" / "easy_4models.jsonl.gz"
 MATH_500 = DATA / "benchmarks" / "math500_test.jsonl"
+OLYM_MATH = DATA / "benchmarks" / "OlymMATH-EN-EASY.jsonl"
 GSM8K = DATA / "mip_overthinking" / "response" / "gsm8k" / "normal"
 TEACHERS = {"deepseekR1": "deepseek-reasoner (question)"} | dict.fromkeys(
     ("QwQ", "s1.1", "Qwen32", "phi3"), "model_answer"
@@ -84,12 +86,12 @@ def gym_rows(every: int = 1) -> list[Row]:
     ]
 
 
-def math_problems() -> list[Row]:
-    """MATH-500."""
-    return [json.loads(line) for line in MATH_500.read_text("utf-8").split("\n") if line]
+def math_problems(file: Path = MATH_500) -> list[Row]:
+    """MATH-500, or OlymMATH."""
+    return [json.loads(line) for line in file.read_text("utf-8").split("\n") if line]
 
 
-def math_rows() -> list[Row]:
+def math_rows(file: Path = MATH_500) -> list[Row]:
     """Every gold answer as the answer to its own problem."""
     return [
         trace(
@@ -100,13 +102,13 @@ def math_rows() -> list[Row]:
                 "reference_answer": one["answer"],
             }
         )
-        for one in math_problems()
+        for one in math_problems(file)
     ]
 
 
-def pair_rows(count: int = NUM_PAIRS, seed: int = 0) -> list[Row]:
+def pair_rows(count: int = NUM_PAIRS, seed: int = 0, file: Path = MATH_500) -> list[Row]:
     """Gold answers as answers to other problems, where ``are_equal`` says that they are unequal."""
-    problems, rng = math_problems(), random.Random(seed)
+    problems, rng = math_problems(file), random.Random(seed)
     rows: list[Row] = []
     while len(rows) < count:
         asked, other = rng.sample(problems, 2)
@@ -221,29 +223,38 @@ def speed(rows: list[Row], meter: Meter) -> Results:
 
 
 def reproduced(rows: list[Row]) -> Results:
-    """How far verdicts are the recorded ones, where an answer was found then and one is now."""
+    """How far verdicts are the recorded ones, of all replies, of those with an answer, of decided.
+
+    A reply without tags was recorded as wrong whatever it says, so those tell little.
+    """
     tagged = [row for row in rows if row["tagged"]]
     decided = [row for row in tagged if row["correct"] is not None]
-    same = sum(row["correct"] == row["recorded"] for row in decided)
+    same = [row for row in decided if row["correct"] == row["recorded"]]
+    all_same = sum(row["correct"] == row["recorded"] for row in rows)
     other = Counter(row["source"] for row in decided if row["correct"] != row["recorded"])
+    null = Counter((r["verified_by"], r["source"]) for r in tagged if r["correct"] is None)
     untagged = Counter(row["correct"] for row in rows if not row["tagged"])
     return [
+        ("replies", len(rows)),
         ("tagged", len(tagged)),
         ("tagged and decided", len(decided)),
-        ("as recorded", same),
-        ("as recorded, share of decided", same / len(decided)),
+        ("as recorded", len(same)),
+        ("decided, share of tagged", len(decided) / len(tagged)),
+        ("as recorded, share of decided", len(same) / len(decided)),
+        ("as recorded, share of tagged", len(same) / len(tagged)),
+        ("as recorded, share of all replies", all_same / len(rows)),
         ("unlike recorded", dict(other)),
-        ("tagged, null", dict(Counter(r["verified_by"] for r in tagged if r["correct"] is None))),
+        ("tagged, null", {" ".join(name): count for name, count in null.items()}),
         ("untagged, all recorded as wrong", dict(untagged)),
     ]
 
 
-def run_scorers() -> Results:
+def run_scorers(every: int = 1) -> Results:
     """reasoning-gym's scorers alone, on every recorded answer."""
     import reasoning_gym
 
     found: Counter[str] = Counter()
-    for record in gym_records():
+    for record in gym_records()[::every]:
         dataset = reasoning_gym.create_dataset(record["dataset"], **record["config"])
         entry = dataset[record["index"]]
         found["questions"] += 1
@@ -263,10 +274,10 @@ def run_gym(workers: int, every: int) -> Results:
     return reproduced(rows) + speed(rows, meter)
 
 
-def run_math(workers: int, every: int) -> Results:
+def run_math(workers: int, file: Path) -> Results:
     """Gold against itself, and against others."""
-    same, first = verified(math_rows(), workers)
-    pairs, second = verified(pair_rows(), workers)
+    same, first = verified(math_rows(file), workers)
+    pairs, second = verified(pair_rows(file=file), workers)
     called_equal = [(r["reference_answer"], r["answer"]) for r in pairs if r["correct"]]
     return [
         ("itself, right", sum(row["correct"] is True for row in same)),
@@ -280,7 +291,8 @@ def run_math(workers: int, every: int) -> Results:
 def run_gsm8k(workers: int, every: int) -> Results:
     """Five teachers."""
     rows, meter = verified(gsm8k_rows()[::every], workers)
-    results = speed(rows, meter)
+    decided = sum(row["correct"] is not None for row in rows) / len(rows)
+    results = [("decided, share", decided), *speed(rows, meter)]
     for teacher in TEACHERS:
         own = [row for row in rows if row["teacher"] == teacher]
         results.append((f"{teacher}, right", sum(row["correct"] is True for row in own) / len(own)))
@@ -296,8 +308,9 @@ def run_hang(workers: int, every: int) -> Results:
 
 PARTS: dict[str, Callable[[int, int], Results]] = {
     "reasoning_gym": run_gym,
-    "scorers": lambda workers, every: run_scorers(),
-    "math_500": run_math,
+    "scorers": lambda workers, every: run_scorers(every),
+    "math_500": lambda workers, every: run_math(workers, MATH_500),
+    "olym_math": lambda workers, every: run_math(workers, OLYM_MATH),
     "gsm8k": run_gsm8k,
     "hang": run_hang,
 }

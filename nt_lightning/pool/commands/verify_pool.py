@@ -15,9 +15,9 @@ def verify_pool(
     The answer is compared with reference_answer by the rule that fits it: letters of options,
     numbers with their units, mathematics (math-verify), short texts. Questions of reasoning-gym
     (source reasoning_gym/FAMILY) are made again from a column reasoning_gym, JSON with config and
-    index, or from the embedded pool's ids, and judged by their own scorers. Column correct is
-    true, false or null; verified_by says what decided, or why nothing did. Verdicts that the pool
-    has are replaced.
+    index, or from the embedded pool's ids, and judged by their own scorers, which need no
+    reference_answer. Column correct is true, false or null; verified_by says what decided, or why
+    nothing did. Verdicts that the pool has are replaced.
 
     Args:
         pool: Folder of the pool.

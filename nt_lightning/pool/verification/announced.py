@@ -7,9 +7,14 @@ from typing import NamedTuple
 
 from nt_lightning.evaluation.anchors import find_anchors, find_boxes, trim, visible_start
 from nt_lightning.evaluation.extraction import extract
+from nt_lightning.pool.verification.wording import Asked, is_plain
 
 _BLOCK = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _LONGEST_ANSWER = 8  # words that are an answer without saying so (our choice)
+_SENTENCES = re.compile(r"(?<!\b[A-Z])(?<!\b[A-Z][a-z])[.!?]\**\s+(?=\S)")  # not behind Mr.
+# What belongs to a box though it stands outside: a sign, a percentage, a factor.
+_LEADS_ON = re.compile(r"[=$(\[]\s*([-−])\s*$")
+_GOES_ON = re.compile(r"\}\s*(\\?%|\\(?:pi|sqrt|cdot|times)[^$]*|[\^/+][^$\n]*)")
 _INLINE_MATH = re.compile(r"\$([^$\n]+)\$|\\\((.+?)\\\)")
 
 
@@ -48,8 +53,10 @@ def announced(answer: str) -> Announced | None:
     found = extract(answer, "boxed")
     if found.rule == "boxed" and found.span is not None:
         return _boxes(answer, found.span)
-    if found.span is not None:
-        return Announced(_announcement(answer, found.span), is_sure=True)
+    if found.span is not None and answer[found.span[1] :][:1] == "!" and found.answer:
+        return Announced(found.answer + "!", is_sure=False)  # a factorial, or the end
+    if found.span is not None and not (whole := _announcement(answer, found.span)).is_heading:
+        return Announced(whole.text, is_sure=True)
     return _last_line(answer)
 
 
@@ -60,20 +67,34 @@ def _boxes(answer: str, span: tuple[int, int]) -> Announced:
         (begin, answer[begin:end]) for begin, end in find_boxes(answer, visible_start(answer) or 0)
     ]
     text = ", ".join(dict.fromkeys(box for begin, box in boxes if begin >= line))
+    before = _LEADS_ON.search(answer, line, answer.rfind("\\", line, span[0]))
+    behind = _GOES_ON.match(answer, span[1])
+    if before or behind:
+        whole = (before[1] if before else "") + text + (behind[1] if behind else "")
+        return Announced(whole, is_sure=False)
     return Announced(text, is_sure=len({box for _, box in boxes}) == 1)
 
 
-def _announcement(answer: str, span: tuple[int, int]) -> str:
+class _Announcement(NamedTuple):
+    """What an anchor announces; ``is_heading``: several sentences behind ``Answer:``."""
+
+    text: str
+    is_heading: bool = False
+
+
+def _announcement(answer: str, span: tuple[int, int]) -> _Announcement:
     start = visible_start(answer) or 0
     around = [one for one in find_anchors(answer, start) if one.start <= span[0] <= one.end]
     if not around:
-        return answer[slice(*span)]
+        return _Announcement(answer[slice(*span)])
     whole = answer[around[-1].start : around[-1].end]
+    if _SENTENCES.search(whole):
+        return _Announcement(whole, is_heading=True)
     formulas = _INLINE_MATH.findall(whole)
     beside = _INLINE_MATH.sub(" ", whole)
-    if len(formulas) == 1 and not re.search(r"\d", beside):
-        return answer[slice(*span)]
-    return whole
+    if len(formulas) == 1 and not re.search(r"\d", beside) and is_plain("", beside, Asked("")):
+        return _Announcement(answer[slice(*span)])
+    return _Announcement(whole)
 
 
 def _last_line(answer: str) -> Announced | None:
@@ -82,6 +103,8 @@ def _last_line(answer: str) -> Announced | None:
         return None
     begin, end = trim(answer, start, len(answer))
     last = max(begin, answer.rfind("\n", begin, end) + 1)
+    is_all = last == begin and len(answer[last:end].split()) <= _LONGEST_ANSWER
+    if behind := list(_SENTENCES.finditer(answer, last, end)):
+        last, is_all = behind[-1].end(), False
     text = answer[slice(*trim(answer, last, end))]
-    is_all = last == begin and len(text.split()) <= _LONGEST_ANSWER
     return Announced(text, is_sure=is_all, is_announced=False) if text else None

@@ -80,8 +80,8 @@ class Crew:
         """Verdicts in the order in which they are reached.
 
         Args:
-            rows: Read as workers become free: ``id``, ``question``, ``answer``,
-                ``reference_answer`` and, where they are there, ``source`` and ``reasoning_gym``.
+            rows: Read as workers become free: ``id``, ``question``, ``answer`` and, where they are
+                there, ``reference_answer``, ``source`` and ``reasoning_gym``.
 
         Raises:
             RuntimeError: A worker does not start.

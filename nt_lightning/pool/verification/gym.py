@@ -34,12 +34,15 @@ PARSING = frozenset(
         "countdown",
     }
 )
+REWORDED = frozenset({"spiral_matrix"})  # before reasoning-gym 0.1.25
 _HARMLESS = frozenset({"abs", "max", "min", "pow", "round", "sum"})
 _UNSAFE = re.compile(r"__|['\"]|\.\s*[A-Za-z_]|\b(?:lambda|sympify|parse_expr)\b")
 _ID = re.compile(
     r"(?P<family>[a-z0-9_]+)-(?P<level>easy|medium|hard)-(?P<seed>-?\d+)"
     r"-(?P<held_out>held-out-)?(?P<index>\d{5,})(?!\d)"
 )
+_PROSE = re.compile(r"[^\W\d_]{2}")
+_DATUM = re.compile(r"\w")
 _DRAWS_PER_QUESTION, _MORE_DRAWS = 40, 5_000  # how far to look for a question (our choice)
 
 Entry = dict[str, Any]
@@ -62,7 +65,8 @@ def judge_gym(row: dict[str, Any]) -> Verdict:
     """The verdict of the family's own scorer: a score of 0.99 and more is right.
 
     Args:
-        row: ``id``, ``question``, ``answer``, ``source`` and ``reasoning_gym`` of a trace.
+        row: ``id``, ``question``, ``answer``, ``source``, ``reasoning_gym`` and, where it is there,
+            ``reference_answer`` of a trace.
     """
     made = _made_again(row)
     if isinstance(made, Verdict):
@@ -115,8 +119,28 @@ def _made_again(row: dict[str, Any]) -> Made | Verdict:
     if family not in _families() or index < 0:
         return undecided("no config")
     made = _made(family, json.dumps(config, sort_keys=True), index)
-    same = made.entry["question"].strip() == row["question"].strip()
+    same = is_same_question(row["question"], row.get("reference_answer"), made)
     return made if same else undecided("question differs")
+
+
+def is_same_question(question: str, reference: str | None, made: Made) -> bool:
+    """Whether a question is the one made again, or has only the words of another version.
+
+    The latter is certain for a family that was reworded and whose questions have one answer, where
+    that is the reference and the data, lines without prose, are the same.
+    """
+    entry = made.entry
+    texts = question.strip(), entry["question"].strip()
+    if texts[0] == texts[1]:
+        return True
+    if made.family not in REWORDED or entry["answer"].strip() != (reference or "").strip():
+        return False
+    data = [[line.strip() for line in text.split("\n") if _is_data(line)] for text in texts]
+    return data[0] == data[1] != []
+
+
+def _is_data(line: str) -> bool:
+    return _PROSE.search(line) is None and _DATUM.search(line) is not None
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Plain numbers with or without a unit: read, and compared without guessing at conversions."""
+"""Plain numbers with or without a unit, as they are read from a text."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from nt_lightning.evaluation.grading import parse_number
+from nt_lightning.pool.verification.notation import turned, without_periods
 from nt_lightning.pool.verification.texts import name_set, unwrapped, words
-from nt_lightning.pool.verification.verdict import NUMBER, Verdict, undecided
 
 _TIMES_TEN = r"\s*(?:×|x|\\times|\\cdot|\*)\s*10\s*(?:\^|\*\*)\s*\{?\s*[+\-−]?\d+\s*\}?"
 _NUMBER = re.compile(
@@ -19,7 +19,7 @@ _NUMBER = re.compile(
     r"(?P<percent>\s*\\?%|\s+percent\b)?"
 )
 _ROUGHLY = re.compile(
-    r"(?:approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|\\approx|\\sim)\s*", re.I
+    r"(?:approximately|approx\.?|about|around|roughly|≈|~|\\approx|\\sim)\s*", re.I
 )
 _VARIABLE = re.compile(r"(?P<name>[A-Za-z](?:_\{?\w+\}?)?)\s*(?P<sign>=|≈|\\approx)\s*")
 _SCALE = re.compile(r"\s*(?P<scale>hundred|thousand|million|billion|trillion|dozen)\b\s*", re.I)
@@ -45,11 +45,9 @@ _NO_UNIT = name_set(
     "was not in by of each both either with from out"
 )
 _LONGEST_UNIT = 4  # words (our choice)
-# A factor between two numbers that a change of units explains: powers of ten, time, inches, pounds.
-_FACTORS = frozenset({3, 4, 7, 12, 16, 24, 30, 36, 52, 60, 365, 1440, 1760, 3600, 5280, 86400})
-_DEGREE_FACTORS = frozenset({60, 360, 3600})
-_TEMPERATURES = frozenset({"k", "c", "f", "kelvin", "celsius", "fahrenheit", "degreec", "degreef"})
-_ROUGH = Fraction(1, 20)  # how far apart rough values may be (our choice)
+_CURRENCY = re.compile(r"[€£¥₹]|\\\$|\$(?=[\d\s,.]*\d[^$]*$)")
+_MONEY_WORDS = (("dollar", "$"), ("usd", "$"), ("euro", "€"), ("yen", "¥"), ("rupee", "₹"))
+_ELLIPSIS = re.compile(r"\.\.\.|…|\\[lc]?dots(?![a-z])")
 
 
 class Quantity(NamedTuple):
@@ -62,6 +60,8 @@ class Quantity(NamedTuple):
         is_percent: A per cent sign stands behind it.
         is_rough: It says that it is approximate.
         variable: ``x`` of ``x = 5``, or nothing.
+        scale: 1000 of ``5 thousand``.
+        behind: What was read as the unit, as it stands there.
     """
 
     value: Fraction
@@ -70,12 +70,17 @@ class Quantity(NamedTuple):
     is_percent: bool
     is_rough: bool
     variable: str
+    scale: int = 1
+    behind: str = ""
 
 
 def read_quantity(text: str) -> Quantity | None:
     """The quantity that a whole text is; ``None`` for anything else."""
-    text = re.sub(r"(?<=\d)(?:\{,\}|,?\\!)\s*(?=\d{3})", "", text)
-    text = unwrapped(re.sub(r"\\[,;: ]|~", " ", text), gap=" ").strip(" .*")
+    if _ELLIPSIS.search(text):
+        return None
+    money = currency(text)
+    text = turned(without_periods(re.sub(r"(?<=\d)(?:\{,\}|,?\\!)\s*(?=\d{3})", "", text)))
+    text = unwrapped(re.sub(r"\\[,;: ]|~|[€£¥₹]", " ", text), gap=" ").strip(" .*")
     named = _VARIABLE.match(text)
     rest = text[named.end() :] if named else text
     rough = _ROUGHLY.match(rest)
@@ -84,25 +89,53 @@ def read_quantity(text: str) -> Quantity | None:
     value = _value(number) if number else None
     if number is None or value is None:
         return None
-    place = last_place(number["number"])
+    place, factor = last_place(number["number"]), 1
     rest = rest[number.end() :]
     if scale := _SCALE.match(rest):
-        factor = _SCALES[scale["scale"].lower()]
-        value, rest = value * factor, rest[scale.end() :]
+        factor, rest = _SCALES[scale["scale"].lower()], rest[scale.end() :]
         place = place * factor if place else None
-    unit = _unit(rest)
+    unit = read_unit(rest, money)
     if unit is None:
         return None
-    is_rough = rough is not None or (named is not None and named["sign"] != "=")
-    variable = named["name"] if named else ""
-    return Quantity(value, place, unit, number["percent"] is not None, is_rough, variable)
+    return Quantity(
+        value=value * factor,
+        place=place,
+        unit=unit,
+        is_percent=number["percent"] is not None,
+        is_rough=rough is not None or (named is not None and named["sign"] != "="),
+        variable=named["name"] if named else "",
+        scale=factor,
+        behind=rest,
+    )
 
 
-def numbers_in(text: str) -> list[Quantity]:
-    """All numbers of a text, without their units."""
+def currency(text: str) -> str:
+    r"""The sign of a currency in a text: ``\$``, a ``$`` without a second one, or another."""
+    found = _CURRENCY.search(text)
+    return found[0].removeprefix("\\") if found else ""
+
+
+class Placed(NamedTuple):
+    """A number in a text, without its unit, and what stands in front of it and behind it."""
+
+    quantity: Quantity
+    before: str
+    behind: str
+
+
+def numbers_in(text: str) -> list[Placed]:
+    """All numbers of a text."""
     plain = unwrapped(text)
-    found = (read_quantity(match[0]) for match in _NUMBER.finditer(plain))
-    return [quantity for quantity in found if quantity is not None]
+    found = [(_value(match), match) for match in _NUMBER.finditer(plain)]
+    return [
+        Placed(
+            Quantity(value, last_place(match["number"]), "", bool(match["percent"]), False, ""),
+            plain[: match.start()],
+            plain[match.end() :],
+        )
+        for value, match in found
+        if value is not None
+    ]
 
 
 def says_roughly(text: str) -> bool:
@@ -119,41 +152,6 @@ def last_place(text: str) -> Fraction | None:
     return Fraction(10) ** (exponent - len(found["decimals"] or ""))
 
 
-def compare(reference: Quantity, answer: Quantity) -> Verdict:
-    """Whether two quantities are the same.
-
-    ``45%`` equals 45 and 0.45 (our choice, as in ``grading.number_equal``). A unit may be left
-    out. There is no verdict where the numbers differ and rounding or a change of units may be why.
-    """
-    units = {reference.unit, answer.unit} - {""}
-    readings = _readings(answer, reference)
-    if any(reference.value == one.value for one in readings):
-        return Verdict(True, NUMBER) if len(units) < 2 else undecided("unit")
-    if any(is_rounding(reference, one) for one in readings):
-        return undecided("rounding")
-    if len(units) == 2 or (reference.unit != answer.unit and _may_convert(reference, answer)):
-        return undecided("unit")
-    return Verdict(False, NUMBER)
-
-
-def is_rounding(left: Quantity, right: Quantity) -> bool:
-    """Whether one of two numbers is the other with fewer decimals, or near it and said roughly."""
-    if is_shortened(left.value, left.place, right.value):
-        return True
-    if is_shortened(right.value, right.place, left.value):
-        return True
-    apart, larger = abs(left.value - right.value), max(abs(left.value), abs(right.value))
-    return (left.is_rough or right.is_rough) and apart <= _ROUGH * larger
-
-
-def is_shortened(short: Fraction, place: Fraction | None, full: Fraction) -> bool:
-    """Whether a number is another one, rounded or cut off at a place."""
-    if place is None:
-        return False
-    is_cut = short * full >= 0 and 0 <= abs(full) - abs(short) < place
-    return is_cut or 2 * abs(full - short) <= place
-
-
 def _value(number: re.Match[str]) -> Fraction | None:
     digits = re.sub(r"(?<!\*)\*(?!\*)", r"\\cdot", number["number"]).rstrip(".")
     digits = re.sub(r"frac\s*\{?\s*(-?\d+?)\s*\}?\s*\{?\s*(\d+)\s*\}?$", r"frac{\1}{\2}", digits)
@@ -161,12 +159,17 @@ def _value(number: re.Match[str]) -> Fraction | None:
     return -value if value is not None and number["sign"] in tuple("-−–") else value
 
 
-def _unit(text: str) -> str | None:
-    """A unit in a form that can be compared; ``None`` where the text is no unit."""
+def read_unit(text: str, money: str = "") -> str | None:
+    """A unit in a form that can be compared; ``None`` where the text is no unit.
+
+    Args:
+        text: What stands behind a number.
+        money: The sign of a currency, which is a part of the unit.
+    """
     is_apart = text[:1].isspace()
     text = text.strip(" .,*")
     if not text:
-        return ""
+        return money
     said = words(text)
     if not _UNIT.fullmatch(text) or len(said) > _LONGEST_UNIT or not _NO_UNIT.isdisjoint(said):
         return None
@@ -179,27 +182,7 @@ def _unit(text: str) -> str | None:
     text = re.sub(_DEGREE, "degree", text).replace("²", "2").replace("³", "3")
     text = re.sub(r"\\(?:cdot|[,;:!])|[\s{}().^]", "", text)
     text = text.lower() if len(text) > 3 else text  # mW is no MW, but Meters are meters
-    return re.sub(r"(?<=[a-z]{2})s$", "", text)
-
-
-def _readings(answer: Quantity, reference: Quantity) -> list[Quantity]:
-    """The answer, and what it is where only one of the two has a per cent sign."""
-    if answer.is_percent == reference.is_percent:
-        return [answer]
-    scale = Fraction(1, 100) if answer.is_percent else Fraction(100)
-    place = answer.place * scale if answer.place is not None else None
-    return [answer, answer._replace(value=answer.value * scale, place=place)]
-
-
-def _may_convert(reference: Quantity, answer: Quantity) -> bool:
-    """Whether two numbers, one of them with a unit, may be the same in different units."""
-    unit = (reference.unit or answer.unit).lower()
-    if unit in _TEMPERATURES:
-        return True
-    if not reference.value or not answer.value:
-        return False
-    factor = abs(reference.value / answer.value)
-    factor = max(factor, 1 / factor)
-    if unit == "degree":
-        return factor in _DEGREE_FACTORS
-    return factor in _FACTORS or (factor > 1 and set(str(factor)) == {"1", "0"})
+    for word, sign in _MONEY_WORDS:
+        if text.startswith(word):
+            text, money = re.sub("^s", "", text.removeprefix(word)), sign
+    return money + re.sub(r"(?<=[a-z]{2})s$", "", text)

@@ -20,15 +20,13 @@ from nt_lightning.evaluation.extraction import extract
 from nt_lightning.evaluation.grading import plain_latex
 from nt_lightning.evaluation.grading_worker import Comparer
 from nt_lightning.pool.verification.announced import Announced, announced
-from nt_lightning.pool.verification.mathematics import judge_based, judge_mathematics
+from nt_lightning.pool.verification.comparison import compare
+from nt_lightning.pool.verification.doubts import other_readings
+from nt_lightning.pool.verification.mathematics import holds, judge_based, judge_mathematics
+from nt_lightning.pool.verification.notation import without_label
 from nt_lightning.pool.verification.options import letter_of_text, option_letter, options_of
-from nt_lightning.pool.verification.quantities import (
-    Quantity,
-    compare,
-    numbers_in,
-    read_quantity,
-    says_roughly,
-)
+from nt_lightning.pool.verification.quantities import Quantity, read_quantity
+from nt_lightning.pool.verification.sentences import is_conclusion, judge_sentence, result_of
 from nt_lightning.pool.verification.texts import (
     has_number_word,
     in_text,
@@ -39,21 +37,12 @@ from nt_lightning.pool.verification.texts import (
     words,
     yes_or_no,
 )
-from nt_lightning.pool.verification.verdict import (
-    EXACT,
-    LETTER,
-    NUMBER,
-    Verdict,
-    undecided,
-)
+from nt_lightning.pool.verification.verdict import EXACT, LETTER, NUMBER, Verdict, undecided
+from nt_lightning.pool.verification.wording import Asked, changing, is_plain
 
 LONGEST_TEXT = 8  # words of a reference that a text may equal (our choice)
-_CONCLUSION = re.compile(
-    r"\W*(?:therefore|thus|so|hence|in total|in conclusion|altogether|overall|finally)\b", re.I
-)
-# The name in front of a calculation, as in "x = 2 + 3 = 5" and "f(3) = 9", is no part of it.
-_NAME = re.compile(r"^\W*[A-Za-z](?:_\{?\w+\}?)?(?:\([^()=]*\))?\s*(?:=|$)|\\[A-Za-z]+")
-_VARIABLE = re.compile(r"(?<![A-Za-z'’])[b-zB-HJ-Z](?![A-Za-z])")
+
+_CALCULATOR = re.compile(r"<<[^<>]*>>")  # 2+2=<<2+2=4>>4, as GSM8K writes
 
 
 def judge(question: str, answer: str, reference: str | None, comparer: Comparer) -> Verdict:
@@ -70,13 +59,14 @@ def judge(question: str, answer: str, reference: str | None, comparer: Comparer)
         return undecided("no reference")
     options = options_of(question)
     if letter := option_letter(gold, options):
-        return _letter(answer, letter, options, comparer)
+        return _letter(answer, letter, options, comparer, question)
     final = announced(answer)
     if final is None:
         return undecided("no answer")
     if chosen := option_letter(final.text, options):
         final = final._replace(text=options[chosen])  # the reference is an option's text
-    return _against(gold, final, comparer, question)
+    final = final._replace(text=without_label(_CALCULATOR.sub("", final.text)))
+    return _against(without_label(gold), final, comparer, question)
 
 
 def gold_answer(reference: str) -> str:
@@ -89,7 +79,9 @@ def gold_answer(reference: str) -> str:
     return reference[slice(*trim(reference, 0, len(reference)))]
 
 
-def _letter(answer: str, letter: str, options: dict[str, str], comparer: Comparer) -> Verdict:
+def _letter(
+    answer: str, letter: str, options: dict[str, str], comparer: Comparer, question: str
+) -> Verdict:
     """By the letter, or by the text of the option where that is what the trace gives."""
     found = extract(answer, "letter", options=list(options)).answer
     final = announced(answer)
@@ -99,7 +91,7 @@ def _letter(answer: str, letter: str, options: dict[str, str], comparer: Compare
         return Verdict(found.upper() == letter, LETTER)
     if final is None or not final.is_sure or not options[letter]:
         return undecided("no answer")
-    verdict = _against(options[letter], final, comparer, "")
+    verdict = _against(options[letter], final, comparer, question)
     if verdict.correct is None and is_numeric(final.text) and not has_number_word(options[letter]):
         quantity = read_quantity(final.text)  # 3 may be the third option
         if quantity is None or quantity.value not in range(1, len(options) + 1):
@@ -109,17 +101,17 @@ def _letter(answer: str, letter: str, options: dict[str, str], comparer: Compare
 
 def _against(gold: str, final: Announced, comparer: Comparer, question: str) -> Verdict:
     quantity = read_quantity(gold)
-    if quantity is not None:
+    if based := judge_based(gold, final.text):
+        verdict = based
+    elif quantity is not None:
         verdict = _number(gold, quantity, final, comparer, question)
     elif plain_latex(gold) == plain_latex(final.text):
         verdict = Verdict(True, EXACT)
-    elif based := judge_based(gold, final.text):
-        verdict = based
     elif is_mathematical(gold):
-        verdict = judge_mathematics(gold, final, comparer)
+        verdict = judge_mathematics(gold, final, comparer, Asked(question, gold))
     else:
         verdict = _text(gold, final)
-    unsure = not final.is_sure and verdict.correct is False and not _CONCLUSION.match(final.text)
+    unsure = not final.is_sure and verdict.correct is False and not is_conclusion(final.text)
     return undecided("no answer") if unsure else verdict
 
 
@@ -127,43 +119,36 @@ def _number(
     gold: str, reference: Quantity, final: Announced, comparer: Comparer, question: str
 ) -> Verdict:
     """By the value, of a number or of an expression; by words where no number is said."""
-    found = read_quantity(final.text) or read_quantity(_result(final.text))
-    if found is not None:
+    said = Asked(question, gold)
+    if (found := _quantity(final.text, said, comparer)) is not None:
+        if isinstance(found, Verdict):
+            return found
         if reference.variable and found.variable not in ("", reference.variable):
             return undecided("notation")
-        return compare(reference, found)
+        if changing(reference.behind) - changing(found.behind):
+            return undecided("wording")
+        if reference.value != found.value and reference.value in other_readings(final.text):
+            return undecided("notation")
+        return compare(reference, found, said)
     if is_mathematical(final.text):
-        return judge_mathematics(gold, final, comparer, reference)
+        return judge_mathematics(gold, final, comparer, said, reference)
     if has_number_word(final.text):
-        return _sentence(reference, final, question)
+        return judge_sentence(reference, final, question, said, comparer)
     is_claim = final.is_announced and len(final.text.split()) <= LONGEST_TEXT
     return Verdict(False, NUMBER) if is_claim else undecided("no answer")
 
 
-def _sentence(reference: Quantity, final: Announced, question: str) -> Verdict:
-    """By the number behind ``=``, the one number, or the one that the question does not have.
-
-    A sentence that is not announced has to begin like a conclusion before it is wrong.
-    """
-    values = {one.value: one for one in numbers_in(final.text)}
-    asked = {one.value for one in numbers_in(question)}
-    new = [one for value, one in values.items() if len(values) == 1 or value not in asked]
-    new = numbers_in(_result(final.text))[:1] if "=" in final.text else new
-    if len(new) != 1:
-        return undecided("unparsed" if final.is_sure else "no answer")
-    said = new[0]._replace(unit=reference.unit or "of something", is_rough=says_roughly(final.text))
-    verdict = compare(reference, said)
-    if verdict.correct is not False:
-        return verdict
-    is_told = final.is_sure or _CONCLUSION.match(final.text)
-    return verdict if is_told and reference.value not in values else undecided("no answer")
-
-
-def _result(text: str) -> str:
-    """What stands behind the last ``=`` of a calculation; nothing of an equation with variables."""
-    front, _, result = text.rpartition("=")
-    calculation = _NAME.sub("", re.sub(r"(?<=\s)x(?=\s)", "*", front))  # 8 lessons x 3 times
-    return "" if _VARIABLE.search(calculation) else result
+def _quantity(text: str, said: Asked, comparer: Comparer) -> Quantity | Verdict | None:
+    """The quantity that a text is, or to which its calculation comes, if that is sure."""
+    front, result = "", read_quantity(text)
+    if result is None:
+        front, behind = result_of(text)
+        result = read_quantity(behind)
+        if result is None:
+            return None
+        if not holds(front, result, comparer):
+            return undecided("notation")
+    return result if is_plain(front, result.behind, said) else undecided("wording")
 
 
 def _text(gold: str, final: Announced) -> Verdict:

@@ -29,7 +29,12 @@ _FOREIGN = re.compile(
     r"\\begin\s*\{(?![bpvBV]?matrix)|→|⇌"
     r"|\\(?:long)?(?:to|rightarrow|leftrightarrow|rightleftharpoons)(?![a-z])"
 )
-_CLOCK = re.compile(r"\d{1,2}:\d{2}(?!\d)")
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(?!\d)|\d\s*(?:[AaPp]\.?[Mm]|BCE?|AD)\b")
+# To math-verify 0x10 is 0, 5+ is 5, 5–10 is -5, C(5,2) a product, and a cut-off decimal exact.
+_MISREAD = re.compile(
+    r"(?<![\w.])0[xXbBoO][0-9A-Fa-f]|(?:[-−+*/^]|\\(?:cdot|times|div))\s*\.?$|^\s*[*/^]|\d\s*(?:–|--+)\s*\d"
+    r"|\d(?:st|nd|rd|th)\b|\d\s*/\s*\d+\s*/|(?<!\\)\b[A-Za-z]\([^()]*,|\.\.\.|…|\\[lc]?dots(?![a-z])"
+)
 _TWO_NUMBERS = re.compile(r"\d\s+\d(?!\d*\s*/)")  # "1 2" is 3 to math-verify; "1 1/2" is a number
 _LONGEST_UNIT = 3  # words in \text{} beside mathematics (our choice)
 _ELEMENTS = (
@@ -48,6 +53,12 @@ NUMBER_WORDS = name_set(
 _YES_NO = re.compile(
     r"\W*(?:(?P<yes>yes|true)|no|false)\b(?=\W*$|\s*[,.;:!]|\s+(?:because|since|as)\b)", re.I
 )
+_TAKEN_BACK = re.compile(
+    r"\b(?:but|however|although|though|except|unless|only|actually|sometimes|maybe|perhaps|depends"
+    r"|if|yes|true|false|wrong|incorrect)\b|n['’]t\b",
+    re.I,
+)
+_DENIED = re.compile(r"\b(?:no|not|never|neither|nor|cannot)\b", re.I)
 
 
 def unwrapped(text: str, gap: str = "") -> str:
@@ -94,6 +105,8 @@ def is_mathematical(text: str) -> bool:
     outside = _WRAPPED.sub(" , ", text)
     if words(outside) or not _SIGN.search(outside) or _FOREIGN.search(outside):
         return False
+    if _MISREAD.search(outside.strip(" $")):
+        return False
     if _CLOCK.search(outside) or _TWO_NUMBERS.search(re.sub(r"\\[,;:! ]", "", outside)):
         return False
     return not is_chemical(text)
@@ -116,9 +129,16 @@ def is_chemical(text: str) -> bool:
 
 
 def yes_or_no(text: str) -> bool | None:
-    """What a text says that begins with yes, true, no or false and a stop; ``None`` for others."""
-    found = _YES_NO.match(unwrapped(text))
-    return found["yes"] is not None if found else None
+    """What a text says that begins with yes, true, no or false and a stop; ``None`` for others.
+
+    ``Yes, but ...`` says neither, and ``Yes, it is not`` does not either.
+    """
+    plain = unwrapped(text)
+    found = _YES_NO.match(plain)
+    if found is None or _TAKEN_BACK.search(plain, found.end()):
+        return None
+    is_yes = found["yes"] is not None
+    return None if is_yes and _DENIED.search(plain, found.end()) else is_yes
 
 
 def normalised(text: str) -> str:
@@ -145,25 +165,8 @@ def _formula(text: str) -> str:
 def _plain(text: str) -> str:
     plain = re.sub(r"\*\*|[`\"“”{}]|\\[,;:! ]", "", unwrapped(text).replace("’", "'"))
     plain = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", plain)
-    plain = re.sub(r"\s+", " ", plain).strip(" .,;:!?'()[]")
+    plain = re.sub(r"\s+", " ", plain).strip(" .,;:")
+    plain = re.sub(r"^'(.*)'$|^\((.*)\)$", r"\1\2", plain)
+    if " " in plain:  # n! is not n, nor is p' p or [x] x
+        plain = plain.strip(" .,;:!?'()[]")
     return re.sub(r"^(?:the|a|an) ", "", plain, flags=re.I)
-
-
-def clean_latex(text: str) -> str:
-    r"""Mathematics as people type it, as LaTeX: ``2e5``, ``x**2``, ``sqrt(2)``, ``1 1/2``."""
-    text = re.sub(r"\$|(?<!\\)\\[()\[\]]", "", text.replace("\\$", ""))
-    text = re.sub(r"(?<=\d)(?:\{,\}|,?\\!)\s*(?=\d{3})", "", text)
-    for sign, latex in (("−", "-"), ("–", "-"), ("×", r"\times "), ("·", r"\cdot "), ("**", "^")):
-        text = text.replace(sign, latex)
-    for sign, latex in (("π", r"\pi "), ("∞", r"\infty "), ("≤", r"\le "), ("≥", r"\ge ")):
-        text = text.replace(sign, latex)
-    text = re.sub(r"√\s*(\d+|\w|\([^()]*\))", r"\\sqrt{\1}", text)
-    text = re.sub(r"[²³]", lambda match: "^" + "23"["²³".index(match[0])], text)
-    text = re.sub(r"(?<![\d.])(\d+)\s+(\d+)\s*/\s*(\d+)", r"(\1+\\frac{\2}{\3})", text)
-    text = re.sub(r"(?<=\d)[eE]([+-]?\d+)", r"\\cdot 10^{\1}", text)
-    text = re.sub(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
-    return re.sub(
-        r"(?<![\\A-Za-z])(pi|sin|cos|tan|ln|log|exp|infty|theta|alpha|beta)(?![A-Za-z])",
-        r"\\\1 ",
-        text,
-    ).strip()

@@ -32,7 +32,8 @@ def load(with_gym: bool) -> Callable[[Message], Message]:
     def answer(row: Message) -> Message:
         if is_gym(row):
             return judge_gym(row)._asdict()
-        return judge(row["question"], row["answer"], row["reference_answer"], comparer)._asdict()
+        reference = row.get("reference_answer")
+        return judge(row["question"], row["answer"], reference, comparer)._asdict()
 
     return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import reasoning_gym
 
 from nt_lightning.errors import UserError
 from nt_lightning.pool.commands.verify_pool import verify_pool
@@ -101,6 +103,25 @@ def test_without_references_it_names_the_column(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="column 'reference_answer' is missing"):
         verify_pool(str(tmp_path / "pool"), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("with_column", [True, False])
+def test_questions_of_reasoning_gym_need_no_reference(tmp_path: Path, with_column: bool) -> None:
+    config = {"seed": 45, "size": 50}
+    entry = reasoning_gym.create_dataset("gcd", **config)[3]
+    rows = rows_of([(f"<answer>{entry['answer']}</answer>", None), ("\\boxed{1}", None)])
+    sources = pa.array(["reasoning_gym/gcd", "mine"])
+    made = pa.array([json.dumps({"config": config, "index": 3}), None])
+    asked = pa.array([entry["question"], "What is 1?"])
+    rows = rows.append_column("source", sources).append_column("reasoning_gym", made)
+    rows = rows.drop_columns(["question"]).append_column("question", asked)
+    if not with_column:
+        rows = rows.drop_columns(["reference_answer"])
+    write_pool(rows, tmp_path / "pool", {})
+    verify_pool(str(tmp_path / "pool"), str(tmp_path / "out"), workers=1)
+    table = Pool(tmp_path / "out").read(["correct", "verified_by"])
+    assert table["correct"].to_pylist() == [True, None]
+    assert table["verified_by"].to_pylist() == ["reasoning-gym", "no reference"]
 
 
 @pytest.mark.parametrize(

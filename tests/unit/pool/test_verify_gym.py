@@ -12,7 +12,12 @@ import reasoning_gym
 
 from nt_lightning.pool.embedded import EmbeddedPool, held_out_questions
 from nt_lightning.pool.verification import gym
-from nt_lightning.pool.verification.gym import gym_answer, is_gym, is_safe, judge_gym
+from nt_lightning.pool.verification.gym import (
+    gym_answer,
+    is_gym,
+    is_safe,
+    judge_gym,
+)
 
 CONFIG = {"seed": 45, "size": 50}
 
@@ -42,6 +47,29 @@ def test_partial_credit_is_wrong() -> None:
 
 def test_another_question() -> None:
     changed = row_of("gcd", "Answer: {}", question="What is the gcd of 3 and 7?")
+    assert judge_gym(changed) == (None, "question differs")
+
+
+def test_another_wording_of_the_same_data_with_the_same_answer() -> None:
+    row = row_of("spiral_matrix", "<answer>{}</answer>")
+    question, answer = row["question"], row["answer"].removeprefix("<answer>")[:-9]
+    data = "\n".join(line for line in question.split("\n") if line and line[0].isdigit())
+    reworded = {**row, "question": f"Read it in a spiral:\n{data}", "reference_answer": answer}
+    assert judge_gym(reworded) == (True, "reasoning-gym")
+    assert judge_gym({**reworded, "answer": "<answer>1 2</answer>"}) == (False, "reasoning-gym")
+    for change in (
+        {"reference_answer": None},
+        {"reference_answer": answer[::-1]},
+        {"question": f"Read it in a spiral:\n{data[::-1]}"},
+        {"question": "Read it in a spiral."},
+    ):
+        assert judge_gym({**reworded, **change}) == (None, "question differs")
+
+
+def test_other_families_have_to_be_the_same_word_by_word() -> None:
+    row = row_of("binary_matrix", "<answer>{}</answer>")
+    answer = row["answer"].removeprefix("<answer>")[:-9]
+    changed = {**row, "question": row["question"] + " Twice.", "reference_answer": answer}
     assert judge_gym(changed) == (None, "question differs")
 
 

@@ -6,13 +6,14 @@ from fractions import Fraction
 
 import pytest
 
+from nt_lightning.pool.verification.comparison import compare, is_shortened
 from nt_lightning.pool.verification.quantities import (
-    compare,
-    is_shortened,
+    currency,
     last_place,
     numbers_in,
     read_quantity,
 )
+from nt_lightning.pool.verification.wording import Asked
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from nt_lightning.pool.verification.quantities import (
     [
         ("12", 12, ""),
         ("−1,234.5", Fraction(-12345, 10), ""),
-        ("\\$18.90", Fraction(189, 10), ""),
+        ("\\$18.90", Fraction(189, 10), "$"),
         ("10 000", 10_000, ""),
         ("3/4 cup", Fraction(3, 4), "cup"),
         ("\\frac34", Fraction(3, 4), ""),
@@ -36,6 +37,12 @@ from nt_lightning.pool.verification.quantities import (
         ("x = 5", 5, ""),
         ("45\\%", 45, ""),
         ("9 square units.", 9, "squareunit"),
+        ("$5", 5, "$"),
+        ("$5$", 5, ""),
+        ("5 dollars", 5, "$"),
+        ("€5 per hour", 5, "€perhour"),
+        ("5 = x", 5, ""),
+        ("0.1\\overline{6}", Fraction(1, 6), ""),
     ],
 )
 def test_read(text: str, value: Fraction | int, unit: str) -> None:
@@ -47,7 +54,8 @@ def test_read(text: str, value: Fraction | int, unit: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "x", "5x", "2k", "2ab", "3R^2", "5r^5", "1 2", "1 1/2", "5 or 6", "5 of 10", "12\\pi"]
-    + ["2 + 3", "4210_5", "(2,4)", "1,2", "12:30", "1/0", "five", "5 apples and a pear", "1e999"],
+    + ["2 + 3", "4210_5", "(2,4)", "1,2", "12:30", "1/0", "five", "5 apples and a pear", "1e999"]
+    + ["0.333...", "1, 2, \\ldots", "almost 5"],
 )
 def test_is_no_quantity(text: str) -> None:
     assert read_quantity(text) is None
@@ -74,13 +82,41 @@ def test_is_no_quantity(text: str) -> None:
         ("61", "1 hour", False),
         ("1000", "1 kg", None),
         ("3 \\times 10^8", "299792458", None),
+        ("45", "45%", None),
+        ("45", "46%", False),
+        ("0.45", "45%", True),
+        ("0.5", "0.5%", None),
+        ("1", "1%", None),
+        ("$5", "5 dollars", True),
+        ("$5", "€5", None),
+        ("5 dozen", "5", None),
+        ("5 dozen", "60", True),
     ],
 )
 def test_compare(reference: str, answer: str, correct: bool | None) -> None:
     left, right = read_quantity(reference), read_quantity(answer)
     assert left is not None
     assert right is not None
-    assert compare(left, right).correct is correct
+    assert compare(left, right, Asked("")).correct is correct
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "correct"),
+    [("45", "45%", True), ("45", "46%", False), ("0.5", "0.5%", None), ("70", "0.7", None)],
+)
+def test_compare_where_percentages_are_asked_for(
+    reference: str, answer: str, correct: bool | None
+) -> None:
+    left, right = read_quantity(reference), read_quantity(answer)
+    assert left is not None
+    assert right is not None
+    assert compare(left, right, Asked("How many percent?")).correct is correct
+
+
+def test_currency() -> None:
+    assert currency("\\$32") == currency("it is $32 a day") == "$"
+    assert currency("$32$") == currency("32") == ""
+    assert currency("32 €") == "€"
 
 
 def test_last_place() -> None:
@@ -99,4 +135,6 @@ def test_shortened() -> None:
 
 def test_numbers_in() -> None:
     found = numbers_in("He pays $3.50 for 1,200 g, or 45%")
-    assert [one.value for one in found] == [Fraction(7, 2), 1200, 45]
+    assert [one.quantity.value for one in found] == [Fraction(7, 2), 1200, 45]
+    assert found[1].before == "He pays 3.50 for"
+    assert found[1].behind == " g, or 45%"

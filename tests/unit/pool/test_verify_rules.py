@@ -10,7 +10,7 @@ from nt_lightning.pool.verification.options import option_letter, options_of
 from nt_lightning.pool.verification.rules import gold_answer, judge
 from nt_lightning.pool.verification.verdict import REASONS
 
-ASKED = "What is it?"
+ASKED = "What is it, and how many lessons does she make every day?"
 PLANETS = "Which is red?\n(A) Venus\n(B) Mars\n(C) Earth"
 COSTS = "How much is it?\nA. 10\nB. 12.5\nC. $\\frac{1}{3}$"
 
