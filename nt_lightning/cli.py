@@ -41,6 +41,7 @@ from nt_lightning.runs import (
 )
 from nt_lightning.student.checkpoint import AtomicCheckpointIO
 from nt_lightning.trainer import RecipeTrainer
+from nt_lightning.traces.steps import StepSplitter
 
 log = logging.getLogger(__name__)
 EXIT_SIGINT, EXIT_SIGTERM = 130, 143
@@ -49,6 +50,7 @@ _CLASSES: dict[str, type] = {
     "data": LightningDataModule,
     "selections": LightningDataModule,
     "callbacks": Callback,
+    "splitter": StepSplitter,
 }
 
 

@@ -7,9 +7,10 @@ token of the response, tokenised once as a whole, to the step in which its first
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from nt_lightning.errors import UserError
 
@@ -49,15 +50,15 @@ class StepHints(NamedTuple):
     reasoning: Span = (0, 0)
 
 
-class StepSplitter(Protocol):
+class StepSplitter(ABC):
     """Cuts a response into steps."""
 
+    @abstractmethod
     def spans(self, text: str, hints: StepHints = StepHints()) -> list[Span]:
         """Consecutive spans (start, end) that cover ``text``; none of them is empty."""
-        ...
 
 
-class SentenceSteps:
+class SentenceSteps(StepSplitter):
     """Sentences and paragraphs, the default.
 
     A step ends after ``. ! ?`` before blanks and something that is not blank on the same line, and
@@ -75,7 +76,7 @@ class SentenceSteps:
         return _merge_fragments(text, _outside(cuts, whole))
 
 
-class NewlineSteps:
+class NewlineSteps(StepSplitter):
     """Paragraphs and lines: a step ends after a run of newlines, even in a code block."""
 
     def spans(self, text: str, hints: StepHints = StepHints()) -> list[Span]:
@@ -83,7 +84,7 @@ class NewlineSteps:
         return _merge_fragments(text, [match.start() for match in _LINES_END.finditer(text)])
 
 
-class FixedTokenSteps:
+class FixedTokenSteps(StepSplitter):
     """Steps of the same number of tokens; the last one may be shorter.
 
     A character is never cut: where a step would begin inside one, it begins with its first token.
@@ -105,7 +106,7 @@ class FixedTokenSteps:
         return _spans_between(hints.token_starts[:: self.size], len(text))
 
 
-class ColumnSteps:
+class ColumnSteps(StepSplitter):
     """The annotated segments of the column ``step_starts``; the answer is one further step.
 
     Source: v2 of Local Naturalness (arXiv:2510.03988) has segments written by an LLM; that the

@@ -51,8 +51,8 @@ class ResponseScoring(LightningDataModule):
             model in the command line.
         windows: Steps before each step, as numbers of steps or as shares of a response's steps;
             all of them come out of one pass.
-        splitter: Where steps begin: ``SentenceSteps``, ``NewlineSteps``, ``FixedTokenSteps``, or
-            ``ColumnSteps`` for the column ``step_starts``.
+        splitter: Where steps begin: ``SentenceSteps`` (the default), ``NewlineSteps``,
+            ``FixedTokenSteps``, ``ColumnSteps`` for the column ``step_starts``, or your own class.
         scored_text: ``plain`` is reasoning, empty line, answer; ``tagged`` has the think tags and
             the end of turn, as training labels them.
         ifd: Also read each response without its question.
@@ -71,7 +71,7 @@ class ResponseScoring(LightningDataModule):
         pool: PoolMaker | str | None = None,
         model_name: str = "smollm2-135m-instruct",
         windows: Sequence[Window] = ALL_OF_FOUR,
-        splitter: StepSplitter = SentenceSteps(),
+        splitter: StepSplitter | None = None,
         scored_text: ScoredText = "plain",
         ifd: bool = True,
         max_tokens: int = 4096,
@@ -84,7 +84,7 @@ class ResponseScoring(LightningDataModule):
             raise UserError("data.windows is empty; allowed: at least one window, such as [4]")
         self.pool_source = pool
         self.model_name = model_name
-        self.splitter = splitter
+        self.splitter = splitter or SentenceSteps()
         self.scored_text = scored_text
         self.max_tokens = max_tokens
         self.system_prompt = system_prompt

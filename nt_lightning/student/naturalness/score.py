@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from nt_lightning.errors import UserError
 from nt_lightning.files import digest
@@ -59,7 +60,11 @@ def score_responses(
         log.info("scores are already there: %s", folder)
         return open_scores(folder) if first else None
     data.store_in(folder)
-    trainer.predict(scorer, data, return_predictions=False)
+    try:
+        trainer.predict(scorer, data, return_predictions=False)
+    except (SystemExit, SIGTERMException):  # Lightning's answers to Ctrl+C and to SIGTERM
+        log.warning("stopped; the same command goes on where it was")
+        raise
     trainer.strategy.barrier()  # the last block is written
     if not trainer.is_global_zero:
         return None
