@@ -40,8 +40,8 @@ from nt_lightning.runs import (
     latest_checkpoint,
 )
 from nt_lightning.student.checkpoint import AtomicCheckpointIO
-from nt_lightning.trainer import RecipeTrainer
 from nt_lightning.traces.steps import StepSplitter
+from nt_lightning.trainer import RecipeTrainer
 
 log = logging.getLogger(__name__)
 EXIT_SIGINT, EXIT_SIGTERM = 130, 143

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from rich.console import Console
 
+from nt_lightning.data.score_report import score_report
 from nt_lightning.errors import UserError
 from nt_lightning.preview import preview
+from nt_lightning.student.naturalness.data import ResponseScoring
+from nt_lightning.student.naturalness.extremes import extreme_steps
 from nt_lightning.student.naturalness.score import score_responses
 from nt_lightning.subset import write_subset
 
@@ -80,6 +84,8 @@ class RecipeTrainer(Trainer):
             ckpt_path: Unused; a trained student is scored with as the folder that ``export`` wrote.
             weights_only: Unused; a saved config holds it.
         """
+        from nt_lightning.report.score_page import score_tables, write_score_page  # matplotlib
+
         if ckpt_path is not None:
             raise UserError(
                 f"--ckpt_path {ckpt_path}: score takes no checkpoint; write it with export and "
@@ -87,4 +93,10 @@ class RecipeTrainer(Trainer):
             )
         scores = score_responses(self, model, datamodule, overwrite=overwrite)  # type: ignore[arg-type]
         if scores is not None:
-            print(f"scores: {scores.folder}")
+            data: ResponseScoring = datamodule  # type: ignore[assignment]
+            report = score_report(data.pool, scores)
+            report["steps"] = extreme_steps(data.pool, scores, data.encoder, report["score"])
+            for table in score_tables(report):
+                Console().print(table, "")
+            page = write_score_page(report, Path(self.default_root_dir))
+            print(f"scores: {scores.folder}\nreport: {page}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from nt_lightning.data.draws import Floats
 from nt_lightning.data.plan import Ints
+from nt_lightning.data.score_warnings import confounded, same_family, step_length_correlation
 from nt_lightning.data.scored import Competing, competing
 from nt_lightning.data.teacher_ranking import spearman
 from nt_lightning.data.teacher_report import teacher_report
@@ -18,13 +21,29 @@ from nt_lightning.traces.scores import Scores
 
 POINTS = 4_000  # of a scatter plot; more are drawn by chance (our choice)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-LOCAL = "lalp_"
+LOCAL, SHARE = "lalp_", "pct"
 DIGITS = 6
 
 
 def main_score(scores: Scores) -> str:
-    """The score that a report is about: local naturalness with the widest window."""
-    return [name for name in scores.names if name.startswith(LOCAL)][-1]
+    """The score that a report is about: local naturalness with the widest window.
+
+    Raises:
+        UserError: There is no local score.
+    """
+    if not (names := local_scores(scores)):
+        raise UserError(f"{scores.folder} has no local score; it has: {', '.join(scores.names)}")
+    return names[-1]
+
+
+def local_scores(scores: Scores) -> list[str]:
+    """Local scores by their windows: numbers of steps, then shares of the steps, both ascending."""
+
+    def width(name: str) -> tuple[bool, float]:
+        window = name.removeprefix(LOCAL)
+        return window.endswith(SHARE), float(window.removesuffix(SHARE))
+
+    return sorted((name for name in scores.names if name.startswith(LOCAL)), key=width)
 
 
 def score_report(pool: Pool, scores: Scores, *, seed: int = 0) -> dict[str, Any]:
@@ -36,9 +55,13 @@ def score_report(pool: Pool, scores: Scores, *, seed: int = 0) -> dict[str, Any]
         seed: Seed of the bootstrap and of the points that are drawn.
 
     Returns:
-        ``responses`` and ``unscored`` (counts by reason), ``teachers`` (``teacher_report``'s, or
-        ``None`` with the reason in ``not_compared`` where no question has all teachers),
-        ``windows``, ``lengths``, ``distributions`` and ``points``.
+        ``responses`` and ``unscored`` (counts by reason), ``teachers``, ``windows``, ``lengths``,
+        ``distributions`` and ``points``. Where no question has all teachers, ``teachers`` is
+        ``None``, ``not_compared`` the reason, and ``score_correlations`` and ``warnings``, else
+        in ``teachers``, stand beside it.
+
+    Raises:
+        UserError: There is no local score, or a part of a score is missing.
     """
     found = competing(pool, scores, np.arange(len(pool)), None, "all")
     main = main_score(scores)
@@ -49,11 +72,11 @@ def score_report(pool: Pool, scores: Scores, *, seed: int = 0) -> dict[str, Any]
         "responses": len(pool),
         "unscored": _unscored(scores),
     }
-    try:
+    if reason := _nothing_in_common(found, main):
+        report |= {"teachers": None, "not_compared": reason, **_not_compared(found, main)}
+    else:
         report["teachers"] = teacher_report(found, main, seed=seed)
-    except UserError as error:
-        report["teachers"], report["not_compared"] = None, str(error)
-    report["windows"] = _windows(found, main)
+    report["windows"] = _windows(found)
     report["lengths"] = _lengths(found)
     report["distributions"] = {name: _distributions(found, name) for name in scores.names}
     report["points"] = _points(found, main, seed)
@@ -61,22 +84,65 @@ def score_report(pool: Pool, scores: Scores, *, seed: int = 0) -> dict[str, Any]
 
 
 def _unscored(scores: Scores) -> dict[str, int]:
-    """Responses without some score, by the kind of reason: what stands before numbers differ."""
+    """Responses without some score, by the kind of reason: reasons differ in their numbers."""
     reasons = scores.table["unscored_reason"].drop_null().to_pylist()
-    kinds = ("".join(" " if part.isdigit() else part for part in reason) for reason in reasons)
-    return dict(Counter(" ".join(kind.split()) for kind in kinds).most_common())
+    kinds = Counter(re.sub(r"\d+(, \d+)*", "…", reason) for reason in reasons)
+    return dict(kinds.most_common())
 
 
-def _windows(found: Competing, main: str) -> list[dict[str, Any]]:
-    """Each window: mean by teacher, and how much it orders responses as the widest one does."""
-    widest = found.better(main)
+def _nothing_in_common(found: Competing, main: str) -> str | None:
+    """Why teachers cannot be compared, if they cannot."""
+    scored = np.isfinite(found.better(main))
+    pairs = np.unique(np.stack([found.prompts[scored], found.teachers[scored]]), axis=1)
+    if (np.bincount(pairs[0]) == len(found.names)).any():
+        return None
+    counts = np.bincount(pairs[1], minlength=len(found.names)).tolist()
+    said = (f"{name}: {count:,}" for name, count in zip(found.names, counts, strict=True))
+    return f"no question has {main} for all teachers (questions with it: {', '.join(said)})"
+
+
+def _not_compared(found: Competing, main: str) -> dict[str, Any]:
+    """What ``teacher_report`` would tell that needs no comparison of teachers."""
+    names = [main, *(name for name in found.scores.names if name != main)]
+    better = [found.better(name) for name in names]
+    step_length = step_length_correlation(better[0], found.step_tokens, found.teachers)
+    warnings = [
+        *same_family(str(found.scores.info["model_name"]), found.names),
+        *confounded(main, step_length),
+    ]
+    return {
+        "warnings": [warning._asdict() for warning in warnings],
+        "score_correlations": {"spearman": _correlations(better), "scores": names},
+    }
+
+
+def _correlations(parts: Sequence[Floats]) -> list[list[float | None]]:
+    """Rank correlation of each two, symmetric."""
+    lines: list[list[float | None]] = [[None] * len(parts) for _ in parts]
+    for line, one in enumerate(parts):
+        for column, two in enumerate(parts[: line + 1]):
+            lines[line][column] = lines[column][line] = _rounded(spearman(one, two))
+    return lines
+
+
+def _windows(found: Competing) -> list[dict[str, Any]]:
+    """Each window: mean by teacher, and how much it orders responses as the widest one does.
+
+    Over the responses that have every window, so that windows differ in nothing else: those that
+    are too long for a wide window are no easier with a narrow one.
+    """
+    names = local_scores(found.scores)
+    columns = {name: found.better(name) for name in names}
+    known = np.isfinite(np.stack(list(columns.values()))).all(0)
+    teachers, widest = found.teachers[known], columns[names[-1]][known]
     lines = []
-    for name in (name for name in found.scores.names if name.startswith(LOCAL)):
-        values = found.better(name)
-        means = [_mean(values[found.teachers == number]) for number in range(len(found.names))]
+    for name, column in columns.items():
+        values = column[known]
+        means = [_mean(values[teachers == number]) for number in range(len(found.names))]
         lines.append(
             {
                 "window": name.removeprefix(LOCAL),
+                "responses": len(values),
                 "mean": _mean(values),
                 "teachers": dict(zip(found.names, means, strict=True)),
                 "rank_correlation": _rounded(spearman(values, widest)),
@@ -89,8 +155,6 @@ def _lengths(found: Competing) -> list[dict[str, Any]]:
     """Rank correlation of each score, higher is better, with tokens and with tokens per step."""
     lines = []
     for name in found.scores.names:
-        if name == "length":
-            continue
         better = found.better(name)
         lines.append(
             {

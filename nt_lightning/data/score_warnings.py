@@ -112,7 +112,7 @@ def uncertain(score: str, found: TeacherRanking, names: Sequence[str]) -> Iterat
     if found.num_prompts < FEW_PROMPTS:
         yield Warned(
             "few_prompts",
-            f"only {found.num_prompts} questions have {score} for all teachers; under "
+            f"questions with {score} for all teachers: {found.num_prompts}; under "
             f"{FEW_PROMPTS} a ranking says little",
         )
     if found.gap is not None and found.gap.low <= 0 <= found.gap.high:

@@ -18,9 +18,10 @@ from nt_lightning.student.naturalness.layout import Ints
 from nt_lightning.student.naturalness.scores import ResponseScores, aslec_casl
 from nt_lightning.traces.pool import Pool
 
-# A block's size, our choice: half a minute to three on a CPU, a moment on a GPU.
-BLOCK_CHARACTERS = 100_000
-BLOCK_TRACES = 256
+# A pool has about so many blocks of a size within these limits (our choice): a minute or two on a
+# CPU, and on a GPU no more files than a folder can hold.
+NUM_BLOCKS = 2_000
+BLOCK_CHARACTERS = 30_000, 2_000_000
 TEXTS = ("reasoning", "answer")
 
 
@@ -35,12 +36,14 @@ class Block(NamedTuple):
 def blocks_of(pool: Pool) -> list[Block]:
     """Consecutive blocks of the pool's traces, by the length of their texts."""
     lengths = np.concatenate([_characters(table) for _, table in pool.shards(TEXTS)])
+    least, most = BLOCK_CHARACTERS
+    limit = min(max(least, int(lengths.sum()) // NUM_BLOCKS), most)
     borders, size = [0], 0
     for row, length in enumerate(lengths.tolist()):
-        if size and (size + length > BLOCK_CHARACTERS or row - borders[-1] == BLOCK_TRACES):
+        if size and size + length > limit:
             borders.append(row)
             size = 0
-        size += max(1, length)
+        size += length + 1
     borders.append(len(lengths))
     return [Block(i, *ends) for i, ends in enumerate(zip(borders, borders[1:], strict=False))]
 
@@ -73,7 +76,7 @@ class BlockFiles:
     """
 
     def __init__(self, folder: Path) -> None:
-        mark = digest([BLOCK_CHARACTERS, BLOCK_TRACES])[:8]
+        mark = digest([NUM_BLOCKS, BLOCK_CHARACTERS])[:8]
         self.folder = folder.with_name(f".{folder.name}-{mark}.work")
 
     def missing(self, blocks: Sequence[Block]) -> list[Block]:

@@ -41,9 +41,7 @@ def extreme_steps(
         the texts before and behind it.
     """
     steps = read_steps(scores.folder, ["step_starts", "step_tokens", score])
-    found = {
-        name: _best_of_each(steps, score, sign) for name, sign in (("most", 1), ("least", -1))
-    }
+    found = {name: _best_of_each(steps, score, sign) for name, sign in (("most", 1), ("least", -1))}
     rows = sorted({one.row for ones in found.values() for one in ones})
     names = ["id", "teacher", "question", "reasoning", "answer"]
     traces = dict(zip(rows, pool.read(names).take(pa.array(rows)).to_pylist(), strict=True))
@@ -55,9 +53,11 @@ def extreme_steps(
 
 def _best_of_each(steps: pa.Table, score: str, sign: int) -> list[_Step]:
     """The best step of each response, and of these the best."""
-    column = steps[score].combine_chunks()
+    scored = steps.filter(steps[score].is_valid())
+    rows = np.flatnonzero(steps[score].is_valid().to_numpy())
+    column = scored[score].combine_chunks()
     values = sign * _flat(column).astype(np.float64)
-    values[_flat(steps["step_tokens"].combine_chunks()) < MIN_TOKENS] = -np.inf
+    values[_flat(scored["step_tokens"].combine_chunks()) < MIN_TOKENS] = -np.inf
     values[~np.isfinite(values)] = -np.inf
     owners = pc.list_parent_indices(column).to_numpy()
     order = np.argsort(-values, kind="stable")
@@ -65,12 +65,13 @@ def _best_of_each(steps: pa.Table, score: str, sign: int) -> list[_Step]:
     firsts = np.searchsorted(owners, np.arange(len(column)))
     seen: set[int] = set()
     for place in order.tolist():
-        row = int(owners[place])
+        owner = int(owners[place])
         if len(found) == SHOWN or values[place] == -np.inf:
             break
-        if row not in seen:
-            seen.add(row)
-            found.append(_Step(row, place - int(firsts[row]), sign * float(values[place])))
+        if owner not in seen:
+            seen.add(owner)
+            step = place - int(firsts[owner])
+            found.append(_Step(int(rows[owner]), step, sign * float(values[place])))
     return found
 
 
@@ -83,15 +84,19 @@ def _shown(
     return {
         "id": trace["id"],
         "teacher": trace["teacher"],
-        "question": trace["question"][:MAX_CHARS],
+        "question": _cut(trace["question"]),
         "step": found.step + 1,
         "steps": len(starts) - 1,
         "tokens": steps["step_tokens"][found.row].as_py()[found.step],
         "score": round(found.score, 6),
-        "before": text[starts[first] : starts[found.step]][-MAX_CHARS:],
-        "text": text[starts[found.step] : starts[found.step + 1]][:MAX_CHARS],
-        "behind": text[starts[found.step + 1] : starts[last]][:MAX_CHARS],
+        "before": _cut(text[starts[first] : starts[found.step]][::-1])[::-1],
+        "text": _cut(text[starts[found.step] : starts[found.step + 1]]),
+        "behind": _cut(text[starts[found.step + 1] : starts[last]]),
     }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}…"
 
 
 def _flat(column: pa.ListArray) -> npt.NDArray[Any]:

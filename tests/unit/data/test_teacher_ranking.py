@@ -211,7 +211,7 @@ def test_few_questions_and_no_clear_best_are_said():
     grid[:, 1] += (grid[:, 0] - grid[:, 1]).mean() - 0.01
     found = list(uncertain("galp", ranked(grid, draws=500), ["a", "b"]))
     assert [one.code for one in found] == ["few_prompts", "no_clear_best"]
-    assert found[0].text.startswith("only 49 questions have galp for all teachers; under 50")
+    assert found[0].text.startswith("questions with galp for all teachers: 49; under 50")
     assert found[1].text.startswith("'a' is not clearly better than 'b' by galp: the 95 % interval")
     clear = np.hstack([RNG.normal(size=(50, 1)), 9 + RNG.normal(size=(50, 1))])
     assert not list(uncertain("galp", ranked(clear, draws=500), ["a", "b"]))

@@ -54,9 +54,9 @@ def test_lines_elsewhere(
             update(done)
     assert out.getvalue() == ""
     assert [record.message for record in caplog.records] == [
-        "sums think: 2 of 10 after 30 s",
-        "sums think: 5 of 10 after 60 s",
-        "sums think: 8 of 10 after 90 s",
+        "sums think: 2 of 10 after 30 s, 120 s left",
+        "sums think: 5 of 10 after 60 s, 60 s left",
+        "sums think: 8 of 10 after 90 s, 22 s left",
     ]
 
 

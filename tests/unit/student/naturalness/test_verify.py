@@ -1,6 +1,9 @@
 """Families whose attention is known, and the others."""
 
+import copy
+
 import pytest
+import torch
 from transformers import AutoConfig
 
 from nt_lightning.errors import UserError
@@ -23,6 +26,11 @@ def test_a_known_family_passes_and_keeps_its_state(model):
     model.eval()
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma2", "gemma3_text", "mistral"])
+def test_a_family_passes_in_bfloat16_too(tmp_path, family):
+    verify_runs(load_scorer(save_tiny_student(tmp_path, family), (0,)).model.bfloat16())
+
+
 def test_an_unknown_layer_is_refused(model, monkeypatch):
     layers = ["full_attention", "linear_attention"]
     monkeypatch.setattr(model.config, "layer_types", layers, raising=False)
@@ -30,7 +38,9 @@ def test_an_unknown_layer_is_refused(model, monkeypatch):
         verify_runs(model)
 
 
-def test_attention_that_ignores_the_layout_is_refused(model, monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_that_ignores_the_layout_is_refused(model, monkeypatch, dtype):
+    model = copy.deepcopy(model).to(dtype)
     plain = attention._per_run
 
     def one_run(query, key, value, layout, *rest):
