@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
 from nt_lightning.mistakes import Mistake, deeper, unknown_class, unknown_key
 from nt_lightning.places import SPEC, find_bad_yaml, find_key, find_odd_key, find_value
@@ -21,6 +22,7 @@ EXIT_USER_ERROR = 2
 MAX_LINES = 5
 MAX_WIDTH = 320
 ROOM = 285  # for a mistake and what is allowed, beside the name of the command
+_DATA_FILES = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv")
 _KEY = re.compile(r'^-? ?Parser key "(?P<key>[^"]+)":? ?(?P<rest>.*)$')
 _NO_VALUE = re.compile(r"^argument (?P<option>--[\w.]+): expected one argument$")
 _NOISE = (
@@ -64,13 +66,17 @@ class ShortErrors(_Parser):
         super().__init__(*args, **{"allow_abbrev": False, "prog": PROG, **kwargs})
 
     def parse_args(self, args: Any = None, *rest: Any, **kwargs: Any) -> Any:
-        """Parse; ``--overwrite`` alone says true, ``--data.help`` alone helps with ``--data``."""
+        """Parse; ``--overwrite`` alone says true, ``--data.help`` alone helps with ``--data``.
+
+        ``--files a.jsonl`` is a list of one.
+        """
         args = list(sys.argv[1:] if args is None else args)
         for action in self._actions:
             if getattr(action, "_typehint", None) is bool and action.nargs is None:
                 action.nargs, action.const = "?", True
             if action.dest.endswith(".help") and action.nargs == "?":
                 args = self._with_class_to_help(args, action.dest.removesuffix(".help"))
+            args = self._with_lists(args, action.dest, getattr(action, "_typehint", None))
         return super().parse_args(args, *rest, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -86,6 +92,30 @@ class ShortErrors(_Parser):
     def class_names(self, key: str) -> list[str]:
         """Short names of the classes that the value of a key may have; empty: not known."""
         return []
+
+    def _with_lists(self, args: list[str], key: str, kind: Any) -> list[str]:
+        """Arguments with single texts of a list option as lists; other mistakes with lists end."""
+        kind = next((one for one in (*get_args(kind), kind) if get_origin(one) is list), None)
+        if kind is None:
+            return args
+        option, (item,) = f"--{key}", get_args(kind)
+        is_text = item is str or get_origin(item) is Literal
+        found = [arg for arg in args if re.match(rf"{option}\.\d+(\.|=|$)", arg)]
+        if found:
+            self.error(f"{found[0]}: give the whole list, {option} '[{{...}}]', or a --config file")
+        out: list[str] = []
+        keys = [action.dest for action in self._actions]
+        for arg in args:
+            name, _, value = arg.partition("=")
+            if out[-1:] == [option]:
+                name, value = option, arg
+            is_other = name in (option, f"{option}+") and not is_text
+            if is_other and value.endswith(_DATA_FILES) and "files" in keys:
+                self.error(f"{option} {value}: is no class path; a file is given with --files")
+            is_one = name == option and is_text and value and not value.startswith(("[", "--"))
+            one = json.dumps([value]) if is_one and value != "null" else None
+            out.append(arg if one is None else one if arg == value else f"{option}={one}")
+        return out
 
     def _with_class_to_help(self, args: list[str], key: str) -> list[str]:
         """``--data X --data.help`` as ``--data.help X``; jsonargparse would help with no class."""

@@ -6,18 +6,25 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
-from nt_lightning.errors import UserError
 from nt_lightning.pool.annotators import Annotator, Prompts, object_schema
 from nt_lightning.pool.asking import Unfinished
 from nt_lightning.pool.requests.jobs import Job
 from nt_lightning.pool.requests.request import Request, messages_of
 from nt_lightning.pool.requests.store import RequestStore
+from nt_lightning.pool.seconds import Second
 from nt_lightning.pool.segments import cut, harmless
-from nt_lightning.pool.structured import Form, final_answer, repair_of
+from nt_lightning.pool.structured import (
+    GAVE_UP,
+    NOT_ASKED,
+    Form,
+    final_answer,
+    next_try,
+    repair_of,
+)
 from nt_lightning.pool.verification.announced import announced
 from nt_lightning.pool.verification.crew import Crew
 from nt_lightning.pool.verification.verdict import Verdict
@@ -28,15 +35,9 @@ REPORT = "judge/undecided.jsonl"
 WRITES = ("models_agree", "agreed_by", "second_teacher", "second_answer")
 SCHEMA = object_schema(agree={"type": "boolean"})
 NO_SECOND = "no second answer"
+OWN = "the second teacher's own trace"
+NO_REPLY = "the judge's reply"
 BY_ORDER = "each order, another verdict"
-NOT_ASKED, GAVE_UP = "not asked", "gave up"
-
-
-class Second(NamedTuple):
-    """The other side: who it is, and its answer to a question."""
-
-    teacher: str
-    answer: str
 
 
 class Agreement:
@@ -69,10 +70,14 @@ class Agreement:
         kinds = Counter(row["kind"] for row in self.undecided)
         return Unfinished(kinds[NOT_ASKED], kinds[GAVE_UP])
 
+    def failed(self) -> int:
+        """Pairs whose reply is of no use; ``undecided`` lists them."""
+        return sum(row["kind"] in (NO_REPLY, "refused") for row in self.undecided)
+
     def by_rules(self, crew: Crew) -> None:
         """Fill ``verdicts``, row by row of the pool."""
         for rows in self._shards():
-            verdicts = [Verdict(None, NO_SECOND)] * len(rows)
+            verdicts = [Verdict(None, self._why_none(row)) for row, _ in rows]
             pairs = [(place, row, other) for place, (row, other) in enumerate(rows) if other]
             sides = [announced(other.answer) for _, _, other in pairs]
             given = (
@@ -90,14 +95,16 @@ class Agreement:
                 verdicts[pairs[number][0]] = Verdict(verdict.correct, by)
             self.verdicts += verdicts
 
-    def job(self, judge: Annotator) -> Job:
+    def job(self, judge: Annotator, retry_failed: bool) -> Job:
         """Requests about what the rules did not decide, two a pair."""
-        total = sum(v.correct is None and v.by != NO_SECOND for v in self.verdicts)
+        total = sum(v.correct is None and v.by not in (NO_SECOND, OWN) for v in self.verdicts)
 
         def requests() -> Iterator[Request]:
             for row, other, verdict in self._rows():
                 if verdict.correct is None and other is not None:
-                    yield from self._requests(row, other, judge)
+                    for request in self._requests(row, other, judge):
+                        again = next_try(request, SCHEMA, self.store) if retry_failed else request
+                        yield again
 
         def repair(request: Request) -> Request | None:
             stored = self.store.find([request.key]).get(request.key)
@@ -142,7 +149,7 @@ class Agreement:
             digest = self.prompts.digest("judge", SCHEMA)
             return Verdict(agree, f"{self.judge.model} judge:{digest}")
         known = (NOT_ASKED, GAVE_UP, "refused", BY_ORDER)
-        kind = problem if problem in known else "the judge's reply"
+        kind = problem if problem in known else NO_REPLY
         self.undecided.append({"id": row["id"], "kind": kind, "reason": problem})
         return Verdict(None, f"judge: {kind}")
 
@@ -183,6 +190,11 @@ class Agreement:
         for _, shard in self.pool.shards(names):
             yield [(row, self._second(row)) for row in shard.to_pylist()]
 
+    def _why_none(self, row: dict[str, Any]) -> str:
+        """Why a row has no second answer, if it has none."""
+        other = (self.seconds or {}).get(row[QUESTION_KEY])
+        return OWN if other is not None and other.teacher == row["teacher"] else NO_SECOND
+
     def _second(self, row: dict[str, Any]) -> Second | None:
         if self.seconds is not None:
             other = self.seconds.get(row[QUESTION_KEY])
@@ -190,37 +202,3 @@ class Agreement:
         if not row["second_answer"]:
             return None
         return Second(row["second_teacher"] or "unknown", row["second_answer"])
-
-
-def seconds_of(
-    pool: Pool, second: str | None, second_pool: Pool | None
-) -> dict[str, Second] | None:
-    """Second answers by question key, in memory; ``None``: they are columns of the pool.
-
-    Of several answers to a question the first counts (our choice).
-
-    Args:
-        pool: Traces.
-        second: The second teacher, if its answers are traces.
-        second_pool: Where those are; the pool itself by default.
-
-    Raises:
-        UserError: There is no answer of that teacher.
-    """
-    if second is None:
-        if second_pool is not None:
-            raise UserError("second_pool is given without second; name the second teacher")
-        pool.require(["second_teacher", "second_answer"])
-        return None
-    where = second_pool or pool
-    found: dict[str, Second] = {}
-    teachers: set[str] = set()
-    for _, shard in where.shards([QUESTION_KEY, "teacher", "answer"]):
-        for row in shard.to_pylist():
-            teachers.add(row["teacher"])
-            if row["teacher"] == second:
-                found.setdefault(row[QUESTION_KEY], Second(second, row["answer"]))
-    if not found:
-        listed = ", ".join(sorted(teachers))
-        raise UserError(f"second: {where.folder} has no trace of {second!r}; it has: {listed}")
-    return found

@@ -6,14 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from nt_lightning.files import digest
-from nt_lightning.pool.annotators import Annotator, Aspect, Prompts, request_of, schema_of
-from nt_lightning.pool.asking import Unfinished
+from nt_lightning.pool.annotated import Annotated
+from nt_lightning.pool.annotators import Annotator, Aspect, Prompts, request_of, settings_of
+from nt_lightning.pool.asking import Account, Unfinished
 from nt_lightning.pool.derived import write_derived
 from nt_lightning.pool.questions import first_rows, rows_of_shards
 from nt_lightning.pool.requests.ask import ask
@@ -22,7 +22,14 @@ from nt_lightning.pool.requests.jobs import Asked, Job
 from nt_lightning.pool.requests.request import Request
 from nt_lightning.pool.requests.store import RequestStore
 from nt_lightning.pool.segments import Segment
-from nt_lightning.pool.structured import Schema, final_answer, repair_of
+from nt_lightning.pool.structured import (
+    GAVE_UP,
+    NOT_ASKED,
+    Schema,
+    final_answer,
+    next_try,
+    repair_of,
+)
 from nt_lightning.traces.pool import Pool
 from nt_lightning.traces.record import COLUMNS
 
@@ -36,26 +43,7 @@ WRITES: dict[Aspect, tuple[str, ...]] = {
 BETWEEN = "; "  # entries of annotated_by, one an aspect: "model aspect:digest"
 NEEDS = ("id", "question", "reasoning")
 # What can keep a reply from being read; all else is a reply that does not fit.
-NOT_ASKED, GAVE_UP = "not asked", "gave up"
 SHORT = (NOT_ASKED, GAVE_UP, "refused", "cut off at max_tokens", "is no JSON object")
-
-
-class Annotated(NamedTuple):
-    """What a run has made.
-
-    Args:
-        asked: What became of the requests, one of all aspects together.
-        num_annotated: Traces with an annotation in every aspect that fits them.
-        failed: Annotations that failed, by aspect and reason.
-        unknown: Strategies out of the vocabulary, and how often they were given.
-        unfinished: Annotations that the same command can still get.
-    """
-
-    asked: Asked
-    num_annotated: int
-    failed: Counter[str]
-    unknown: Counter[str]
-    unfinished: Unfinished
 
 
 def annotate(
@@ -66,6 +54,7 @@ def annotate(
     aspects: Sequence[Aspect],
     store: RequestStore,
     caps: Caps,
+    retry_failed: bool = False,
 ) -> Annotated:
     """Ask a model about every trace and write the pool with its annotations.
 
@@ -81,30 +70,31 @@ def annotate(
             ``annotated_by``, as do those of a trace without reasoning.
         store: Keeps every reply.
         caps: Hard caps.
+        retry_failed: Ask again what has failed; the older replies stay in the store.
 
     Raises:
         UserError: No request will do, or a prompt is wrong.
     """
-    run = _Run(pool, annotator, prompts, tuple(aspects), store)
-    asked = Asked.sum([ask([run.job(aspect)], store, PURPOSE, caps) for aspect in aspects])
-    settings = {"annotator": annotator.about(), "prompts": run.digests}
+    settings = settings_of(annotator, prompts, aspects)
+    run = _Run(pool, annotator, prompts, settings["prompts"], store)
+    jobs = [run.job(aspect, retry_failed) for aspect in aspects]
+    asked = Asked.sum([ask([job], store, PURPOSE, caps) for job in jobs])
+    account = Account(store, PURPOSE, caps)
     write_derived(
         pool,
         run.tables(),
         output,
+        settings,
         lambda: {
-            "command": "pool annotate",
-            **settings,
-            "config_digest": digest(settings),
             "failed": dict(run.failures()),
             "strategies_out_of_vocabulary": dict(run.unknown.most_common(100)),
-            "rows_out": len(pool),
             "unfinished": sum(run.unfinished()),
-            "spent": asked.spent._asdict(),
+            **account.lineage(asked),
         },
         extras=run.report,
     )
-    return Annotated(asked, run.num_annotated, run.failures(), run.unknown, run.unfinished())
+    counts = (run.annotated, run.wanted, run.failures(), run.unknown)
+    return Annotated(asked, *counts, run.unfinished())
 
 
 class _Run:
@@ -115,24 +105,26 @@ class _Run:
         pool: Pool,
         annotator: Annotator,
         prompts: Prompts,
-        aspects: tuple[Aspect, ...],
+        digests: dict[Aspect, str],
         store: RequestStore,
     ) -> None:
         self.pool, self.annotator, self.prompts = pool, annotator, prompts
-        self.aspects, self.store = aspects, store
+        self.aspects, self.digests, self.store = tuple(digests), digests, store
         self.first = first_rows(pool)
-        self.digests = {a: prompts.digest(a, schema_of(a, prompts)) for a in aspects}
         self.failed: list[dict[str, str]] = []
         self.unknown: Counter[str] = Counter()
-        self.num_annotated = 0
+        self.annotated: Counter[Aspect] = Counter()
+        self.wanted: Counter[Aspect] = Counter()
 
-    def job(self, aspect: Aspect) -> Job:
+    def job(self, aspect: Aspect, retry_failed: bool) -> Job:
         """The requests about one aspect; ``topic`` is asked once a question."""
         schemas: dict[bytes, Schema] = {}  # of requests under way
 
         def requests() -> Iterator[Request]:
             for row in self._rows(aspect):
                 request, schema, _ = request_of(aspect, row, self.annotator, self.prompts)
+                if retry_failed:
+                    request = next_try(request, schema, self.store)
                 schemas[request.key] = schema
                 yield request
 
@@ -192,12 +184,13 @@ class _Run:
     def _annotation(self, row: dict[str, Any]) -> dict[str, Any]:
         """Values of the columns that are written, of one trace."""
         out: dict[str, Any] = {name: None for a in self.aspects for name in WRITES[a]}
-        by, whole = _entries(row.get("annotated_by")), True
+        by = _entries(row.get("annotated_by"))
         for aspect in self.aspects:
             if aspect != "topic" and not row["reasoning"].strip():
                 # a System-1 answer has no reasoning to annotate
                 out |= {name: row.get(name) for name in WRITES[aspect]}
                 continue
+            self.wanted[aspect] += 1
             by.pop(aspect, None)
             request, schema, segments = request_of(aspect, row, self.annotator, self.prompts)
             values, problem = final_answer(request, schema, self.store)
@@ -206,11 +199,10 @@ class _Run:
                 kind = said if said in SHORT else "does not fit its schema"
                 failure = {"id": row["id"], "aspect": aspect, "kind": kind, "reason": said}
                 self.failed.append(failure)
-                whole = False
                 continue
+            self.annotated[aspect] += 1
             out |= self._steps(values, segments) if aspect == "strategies" else values
             by[aspect] = f"{self.annotator.model} {aspect}:{self.digests[aspect]}"
-        self.num_annotated += whole
         out["annotated_by"] = BETWEEN.join(by.values()) or None
         return out
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import StrictUndefined, Template
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 
 from nt_lightning.errors import UserError
@@ -122,7 +123,9 @@ class Prompts:
         try:
             return _template(text).render(**given, mark=f"-----{said[:16]}-----")
         except Exception as error:  # a template is a program, and may fail as one
-            raise UserError(f"prompt {name}.jinja: {error}") from None
+            there = f"names: {', '.join(sorted([*given, 'mark']))}"
+            where = f"line {_line_of(error)}; {there}"
+            raise UserError(f"prompt {name}.jinja: {error} ({where})") from None
 
     def room(self, name: str, schema: Schema, asked: Annotator) -> int:
         """Tokens of a window that a prompt leaves to its values.
@@ -177,6 +180,14 @@ def schema_of(aspect: Aspect, prompts: Prompts, num_segments: int = 1) -> Schema
     return object_schema(steps={"type": "array", "minItems": 1, "items": step})
 
 
+def settings_of(
+    annotator: Annotator, prompts: Prompts, aspects: Sequence[Aspect]
+) -> dict[str, Any]:
+    """What decides about the annotations of a pool."""
+    digests = {a: prompts.digest(a, schema_of(a, prompts)) for a in aspects}
+    return {"command": "pool annotate", "annotator": annotator.about(), "prompts": digests}
+
+
 def request_of(
     aspect: Aspect, row: Mapping[str, str], annotator: Annotator, prompts: Prompts
 ) -> tuple[Request, Schema, list[Segment]]:
@@ -197,6 +208,18 @@ def request_of(
 @functools.cache
 def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
+
+
+def _line_of(error: Exception) -> int | str:
+    """The line of a template at which it has failed, from 1."""
+    if isinstance(error, TemplateSyntaxError):
+        return error.lineno
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == "<template>"
+    ]
+    return lines[-1] if lines and lines[-1] else "unknown"
 
 
 @functools.cache

@@ -171,19 +171,22 @@ def decontaminate(pool: Pool, output: Path, found: Contamination) -> Pool:
             pool,
             found.clean(shards()),
             output,
-            lambda: _lineage(pool, found),
+            _settings(found),
+            lambda: _counted(found),
             kind=pool.kind,
             extras=lambda folder: write_report(found, folder / FOLDER),
         )
 
 
-def _lineage(pool: Pool, found: Contamination) -> dict[str, Any]:
+def _settings(found: Contamination) -> dict[str, Any]:
     return {
         "command": "pool decontaminate",
         "words_in_a_run": RUN,
         "min_coverage": found.min_coverage,
         "benchmarks": [one.lineage() for one in found.benchmarks],
-        "rows_in": len(pool),
-        "rows_out": len(pool) - len(found.lines),
-        "removed_by_benchmark": found.removed(),
     }
+
+
+def _counted(found: Contamination) -> dict[str, Any]:
+    dropped = {"quotes a benchmark": len(found.lines)} if len(found.lines) else {}
+    return {"dropped": dropped, "removed_by_benchmark": found.removed()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -25,10 +25,12 @@ from nt_lightning.pool.overlap.near_duplicates import (
 )
 from nt_lightning.pool.overlap.words import text_blocks
 from nt_lightning.pool.questions import Rows, first_rows, rows_of_shards
+from nt_lightning.pool.repeats import Repeats
 from nt_lightning.traces.pool import QUESTION_KEY, Pool
 
 FOLDER = "dedup"
 LISTED = "removed.jsonl"
+NEAR, REPEATED = "near-duplicate", "question of an earlier row"  # reasons
 COLUMNS = ["id", "question", QUESTION_KEY]  # of removed rows and of those that stay for them
 ROWS_AT_A_TIME = 2000  # sets of words take much more than their texts
 
@@ -68,6 +70,7 @@ class Deduplicated(NamedTuple):
 def dedup(pool: Pool, output: Path, threshold: float, ngram: int) -> Deduplicated:
     """Write a pool without near-duplicates of its questions; of each cluster the first stays.
 
+    In a pool of questions, further rows of one question go too; traces of one are none of it.
     Clusters are the connected components of "at least so similar". All traces of a question stay
     or go with it. The result depends on the questions and their order alone.
 
@@ -90,23 +93,25 @@ def dedup(pool: Pool, output: Path, threshold: float, ngram: int) -> Deduplicate
     firsts = first_rows(pool)
     found = find_duplicates(_links(pool, firsts, threshold, ngram))
     gone = _Gone(pool, firsts, found, ngram, output.parent)
+    settings = {
+        "command": "pool dedup",
+        "threshold": threshold,
+        "ngram": ngram,
+        "bands": choose_bands(threshold)._asdict(),
+        "rensa": version("rensa"),
+    }
 
-    def lineage() -> dict[str, Any]:
+    def counted() -> dict[str, Any]:
         return {
-            "command": "pool dedup",
-            "threshold": threshold,
-            "ngram": ngram,
-            "bands": choose_bands(threshold)._asdict(),
-            "rensa": version("rensa"),
-            "rows_in": len(pool),
-            "rows_out": len(pool) - len(gone.lines),
+            "dropped": dict(+gone.counts),
             "questions_in": len(firsts),
             "questions_removed": len(found),
             "clusters": len({one.kept for one in found}),
         }
 
-    rows = (gone.leave_out(table) for _, table in pool.shards())
-    written = write_derived(pool, rows, output, lineage, kind=pool.kind, extras=gone.write)
+    rows = (gone.leave_out(start, table) for start, table in pool.shards())
+    kind = pool.kind
+    written = write_derived(pool, rows, output, settings, counted, kind=kind, extras=gone.write)
     return Deduplicated(written, len(firsts), len(found))
 
 
@@ -191,18 +196,30 @@ class _Gone:
                 self._ids[number], keys[number] = name, key
                 if number in kept:
                     self._texts[number] = text
+        self._repeats = Repeats(pool, firsts)
+        self.counts: Counter[str] = Counter()
         self._said = {keys[one.question]: one for one in found}
         self._keys = pa.array(self._said, pa.string())
         self._ngram = ngram
         self.lines = Listing(folder)
 
-    def leave_out(self, table: pa.Table) -> pa.Table:
-        """The rows that stay; the others are listed."""
+    def leave_out(self, start: int, table: pa.Table) -> pa.Table:
+        """The rows that stay; the others are listed.
+
+        Args:
+            start: Number of the first row in the pool.
+            table: Rows of the pool.
+        """
         is_gone = pc.is_in(table[QUESTION_KEY], value_set=self._keys)
         removed = table.select(COLUMNS).filter(is_gone)
         for batch in removed.to_batches(max_chunksize=ROWS_AT_A_TIME):
             self._list(batch.to_pylist())
-        return table.filter(pc.invert(is_gone))
+        self.counts[NEAR] += removed.num_rows
+        stays = pc.invert(is_gone)
+        for entry in self._repeats.listed(start, table.select(COLUMNS), stays):
+            self.lines.add(entry)
+            self.counts[REPEATED] += 1
+        return table.filter(pc.and_(stays, self._repeats.is_first(start, table)))
 
     def write(self, folder: Path) -> None:
         """Write the list into a new pool's folder."""

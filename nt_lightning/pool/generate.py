@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from nt_lightning.errors import UserError
-from nt_lightning.files import digest
-from nt_lightning.pool.asking import Unfinished
+from nt_lightning.pool.asking import Account, Unfinished, stopped
 from nt_lightning.pool.derived import write_derived
 from nt_lightning.pool.questions import Rows, first_rows, rows_of_shards
 from nt_lightning.pool.requests.ask import ask
@@ -20,7 +19,7 @@ from nt_lightning.pool.requests.budget import Caps
 from nt_lightning.pool.requests.jobs import Asked, Job
 from nt_lightning.pool.requests.request import Request
 from nt_lightning.pool.requests.store import RequestStore
-from nt_lightning.pool.teachers import GAVE_UP, NOT_ASKED, Teacher, response_of
+from nt_lightning.pool.teachers import GAVE_UP, NOT_ASKED, Teacher, last_try, response_of
 from nt_lightning.traces.pool import QUESTION_KEY, Pool
 from nt_lightning.traces.record import COLUMNS
 
@@ -53,8 +52,18 @@ class Generated(NamedTuple):
     unfinished: Unfinished
 
 
+def settings_of(teachers: Sequence[Teacher]) -> dict[str, Any]:
+    """What decides about the traces of a pool of questions."""
+    return {"command": "pool generate", "teachers": [teacher.about() for teacher in teachers]}
+
+
 def generate(
-    pool: Pool, output: Path, teachers: Sequence[Teacher], store: RequestStore, caps: Caps
+    pool: Pool,
+    output: Path,
+    teachers: Sequence[Teacher],
+    store: RequestStore,
+    caps: Caps,
+    retry_failed: bool = False,
 ) -> Generated:
     """Ask the teachers a pool's distinct questions and write the traces.
 
@@ -64,13 +73,22 @@ def generate(
         teachers: Checked ones.
         store: Keeps every reply; what it has is not asked again.
         caps: Hard caps.
+        retry_failed: Ask again what a server has refused; the refusal stays in the store.
 
     Raises:
         UserError: No request will do, or not one response is a trace.
     """
     run = _Run(pool, teachers, store)
-    asked = ask(run.jobs(), store, PURPOSE, caps)
-    write_derived(pool, run.tables(output), output, lambda: run.lineage(asked), extras=run.report)
+    asked = ask(run.jobs(retry_failed), store, PURPOSE, caps)
+    account = Account(store, PURPOSE, caps)
+    write_derived(
+        pool,
+        run.tables(output, asked),
+        output,
+        settings_of(teachers),
+        lambda: run.lineage(asked) | account.lineage(asked),
+        extras=run.report,
+    )
     return Generated(asked, run.num_traces, run.counts(), _unfinished(run.counts()))
 
 
@@ -83,19 +101,20 @@ class _Run:
         self.left_out: list[dict[str, Any]] = []
         self.num_traces = 0
 
-    def jobs(self) -> list[Job]:
+    def jobs(self, retry_failed: bool) -> list[Job]:
         """All requests, by teacher."""
+        store = self.store if retry_failed else None
         return [
             Job(
                 teacher.called,
                 teacher,
-                _requests(self.pool, self.first, teacher),
+                _requests(self.pool, self.first, teacher, store),
                 len(self.first) * teacher.samples,
             )
             for teacher in self.teachers
         ]
 
-    def tables(self, output: Path) -> Iterator[pa.Table]:
+    def tables(self, output: Path, asked: Asked) -> Iterator[pa.Table]:
         """The traces, a few at a time."""
         at_a_time = max(1, TRACES_AT_A_TIME // sum(teacher.samples for teacher in self.teachers))
         for questions in rows_of_shards(self.pool, self.first, _inherited(self.pool)):
@@ -105,27 +124,24 @@ class _Run:
                 if rows:
                     yield _table(rows, questions.schema)
         if not self.num_traces:
-            said = ", ".join(f"{n} {reason}" for reason, n in self.counts().most_common())
-            place = self.store.path
-            raise UserError(f"{output}: no response is a trace: {said}; {place} has them all")
+            counts = self.counts()
+            not_asked = counts.pop(NOT_ASKED, 0)
+            said = ", ".join(f"{n} {reason}" for reason, n in counts.most_common())
+            said = f"no response is a trace: {said}; {self.store.path} has them all" if said else ""
+            capped = stopped(asked, not_asked) if asked.capped else ""
+            raise UserError(f"{output}: {'; '.join(part for part in (capped, said) if part)}")
 
     def counts(self) -> Counter[str]:
         """Responses that are no traces, by reason."""
         return Counter(row["reason"] for row in self.left_out)
 
     def lineage(self, asked: Asked) -> dict[str, Any]:
-        """What has been made of what."""
-        about = [teacher.about() for teacher in self.teachers]
+        """What has been counted; ``dropped`` are responses that are no traces."""
         return {
-            "command": "pool generate",
-            "teachers": about,
-            "config_digest": digest(about),
             "questions": len(self.first),
             "requests": asked.total,
-            "rows_out": self.num_traces,
-            "left_out": dict(self.counts()),
+            "dropped": dict(self.counts()),
             "unfinished": sum(_unfinished(self.counts())),
-            "spent": asked.spent._asdict(),
         }
 
     def report(self, folder: Path) -> None:
@@ -140,10 +156,16 @@ def _unfinished(left_out: Counter[str]) -> Unfinished:
     return Unfinished(left_out[NOT_ASKED], left_out[GAVE_UP])
 
 
-def _requests(pool: Pool, first: Rows, teacher: Teacher) -> Iterator[Request]:
+def _requests(
+    pool: Pool, first: Rows, teacher: Teacher, retry: RequestStore | None
+) -> Iterator[Request]:
+    """A teacher's requests; what a store to retry has as refused, as a further try."""
     for questions in rows_of_shards(pool, first, ["question"]):
         for question in questions["question"].to_pylist():
-            yield from teacher.requests(question)
+            for request in teacher.requests(question):
+                last, stored = last_try(request, retry) if retry is not None else (request, None)
+                is_refused = stored is not None and stored.state == "refused"
+                yield last.again() if is_refused else last
 
 
 def _inherited(pool: Pool) -> list[str]:
@@ -172,7 +194,10 @@ def _traces(
     found = store.find([request.key for *_, request in wanted])
     rows = []
     for question, teacher, sample, request in wanted:
-        response = response_of(found.get(request.key))
+        stored = found.get(request.key)
+        if stored is not None and stored.state == "refused":
+            request, stored = last_try(request, store)
+        response = response_of(stored)
         made_by = {
             "id": f"{question['id']}/{teacher.called}/{sample}",
             "teacher": teacher.called,

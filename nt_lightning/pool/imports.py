@@ -16,6 +16,7 @@ from nt_lightning.pool.token_counts import fill_response_tokens
 from nt_lightning.traces.importing import Rows
 from nt_lightning.traces.pool import Pool, write_pool
 from nt_lightning.traces.quarantine import OnBadRow
+from nt_lightning.traces.renaming import renamed
 from nt_lightning.traces.sources import Source, open_source
 
 
@@ -28,6 +29,7 @@ class ImportSettings(NamedTuple):
     split: str | None = None
     tokenizer: str | None = None
     on_bad_row: OnBadRow = "error"
+    column: tuple[str, ...] = ()
 
 
 def import_rows(input: str, output: str, settings: ImportSettings, overwrite: bool = False) -> str:
@@ -51,7 +53,7 @@ def import_rows(input: str, output: str, settings: ImportSettings, overwrite: bo
     sweep(quarantine)
     # before anything takes time
     tokenizer = load_tokenizer(settings.tokenizer) if settings.tokenizer else None
-    source = open_source(input, settings.config_name, settings.split)
+    source = renamed(open_source(input, settings.config_name, settings.split), settings.column)
     with waiting_folder(folder) as waiting:
         rows = _read(source, settings, waiting)
         if not len(rows) and not folder.exists():  # else the list is that of the pool there
@@ -105,6 +107,8 @@ def _lineage(counted: _Counted, settings: ImportSettings) -> dict[str, Any]:
         "rows_out": len(rows),
         "dropped": dict(rows.quarantine.counts),
         "ids_renamed": rows.num_renamed,
+        "system_turns_dropped": rows.num_system_turns,
+        "columns_left_out": sorted(rows.mixed.names),
         "response_tokens_filled": counted.num_filled,
     }
 
@@ -116,6 +120,8 @@ def _made(pool: Pool, counted: _Counted) -> str:
         made += f" of {num_questions} questions"
     elif num_questions != len(pool):
         made += f", {num_questions} different ones"
+    if counted.rows.num_system_turns:
+        made += f", {counted.rows.num_system_turns} system turns dropped"
     if counted.tokenizer is not None:
         made += f", response_tokens of {counted.num_filled} counted"
     return made

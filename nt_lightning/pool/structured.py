@@ -17,6 +17,8 @@ from nt_lightning.traces.responses import split_response
 Schema = dict[str, Any]
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 _SHOWN = 300
+NOT_ASKED, GAVE_UP = "not asked", "gave up"  # problems that the same command can still mend
+UNFINISHED = (NOT_ASKED, GAVE_UP)
 AGAIN = (
     "That reply cannot be used: {problem}. Reply again, with nothing but a JSON object that fits "
     "this schema:\n{schema}"
@@ -85,7 +87,7 @@ def read_values(text: str, schema: Schema) -> Answer:
 def read_stored(stored: Stored | None, schema: Schema) -> Answer:
     """The object in a stored reply."""
     if stored is None:
-        return Answer(None, "not asked")
+        return Answer(None, NOT_ASKED)
     if stored.state != "replied" or stored.body is None:
         return Answer(None, stored.state.replace("_", " "))
     reply = read_reply(stored.body)
@@ -113,7 +115,10 @@ def repair_of(request: Request, stored: Stored, schema: Schema) -> Request | Non
     text = AGAIN.format(problem=harmless(problem), schema=json.dumps(schema))
     further = [{"role": "assistant", "content": said}, {"role": "user", "content": text}]
     body["messages"] = [*body["messages"], *further]
-    return Request.of(body, request.max_completion_tokens)
+    again = Request.of(body, request.max_completion_tokens)
+    for _ in range(request.number):  # a further try has a repair of its own
+        again = again.again()
+    return again
 
 
 def repair_tokens(schema: Schema) -> int:
@@ -122,7 +127,31 @@ def repair_tokens(schema: Schema) -> int:
 
 
 def final_answer(request: Request, schema: Schema, store: RequestStore) -> Answer:
-    """The values of a request, or of its repair; the problem is the last one's."""
+    """The values of a request, or of its repair, or of a further try; else the last problem."""
+    found = _answer(request, schema, store)
+    while found.values is None and store.is_final((again := request.again()).key):
+        request, found = again, _answer(again, schema, store)
+    return found
+
+
+def next_try(request: Request, schema: Schema, store: RequestStore) -> Request:
+    """The request itself, or where its tries have failed for good, the first further one.
+
+    Args:
+        request: What is wanted.
+        schema: What the reply has to fit.
+        store: Has the tries.
+    """
+    while store.is_final(request.key):
+        found = _answer(request, schema, store)
+        if found.values is not None or found.problem in UNFINISHED:
+            break
+        request = request.again()
+    return request
+
+
+def _answer(request: Request, schema: Schema, store: RequestStore) -> Answer:
+    """The values of one try, or of its repair."""
     stored = store.find([request.key]).get(request.key)
     found = read_stored(stored, schema)
     if found.values is not None or stored is None:

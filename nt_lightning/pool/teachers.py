@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from nt_lightning.errors import UserError
 from nt_lightning.pool.requests.endpoint import Endpoint
 from nt_lightning.pool.requests.request import Request, messages_of, read_reply
-from nt_lightning.pool.requests.store import Stored
+from nt_lightning.pool.requests.store import RequestStore, Stored
 from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
 from nt_lightning.traces.responses import split_response
 
@@ -115,6 +115,23 @@ class Response(NamedTuple):
     tokens: int | None
     finish_reason: str
     left_out: str | None
+
+
+def last_try(request: Request, store: RequestStore) -> tuple[Request, Stored | None]:
+    """The last try at a request that has an end, and what came of it.
+
+    Args:
+        request: The first try; there are further ones where it was refused.
+        store: Has the tries.
+    """
+    stored = store.find([request.key]).get(request.key)
+    while stored is not None and stored.state == "refused":
+        again = request.again()
+        found = store.find([again.key]).get(again.key)
+        if found is None or found.state == "gave_up":
+            break
+        request, stored = again, found
+    return request, stored
 
 
 def response_of(stored: Stored | None) -> Response:

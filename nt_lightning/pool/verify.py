@@ -66,7 +66,8 @@ def verify_traces(
             pool,
             _verified(pool, crew, counts, bar),
             folder,
-            lambda: {**settings, **_summary(counts), "versions": versions},
+            {**settings, "versions": versions},
+            lambda: _summary(counts),
         )
     return f"{output}: {_line(counts)}"
 

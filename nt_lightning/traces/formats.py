@@ -11,6 +11,8 @@ from nt_lightning.traces.reasoningflow import Labels, from_annotations
 from nt_lightning.traces.responses import has_think_block
 from nt_lightning.traces.shapes import BadRowError, Candidate, Row
 
+Adapt = Callable[[Row], list[Candidate]]
+
 # Columns that number rows and say nothing of a set.
 _NUMBERING = {"id", "idx", "index", "uuid", "__index_level_0__"}
 _MATH_NOTES = {"subject", "level", "unique_id"}
@@ -34,7 +36,7 @@ class Format(NamedTuple):
         part: Column whose value tells the candidates of a row apart in their ids.
     """
 
-    adapt: Callable[[Row], list[Candidate]]
+    adapt: Adapt
     fits: Callable[[Set[str]], bool]
     needs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
@@ -65,7 +67,8 @@ def format_of(names: Set[str], formats: dict[str, Format]) -> str:
     raise BadRowError(
         f"its columns ({', '.join(sorted(names)) or 'none'}) fit no format; a question stands in "
         f"'question', a trace beside it in {', '.join(shapes.REPLY_COLUMNS[:3])}, or in response, "
-        f"or in messages; the formats are {', '.join(formats)}"
+        "or in messages; --column question=NAME reads a column under another name; the formats "
+        f"are {', '.join(formats)}"
     )
 
 
@@ -75,6 +78,15 @@ def columns_of(one: Format, names: Sequence[str]) -> list[str]:
         return list(names)
     wanted = {*one.needs, *one.reads}
     return [name for name in names if name in wanted]
+
+
+def system_turns(row: Row) -> int:
+    """How many instructions stand in a row in front of its talk; no pool has them."""
+    turns = row.get("messages") or row.get("conversations") or []
+    found = [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    roles = [turn.get("role", turn.get("from")) for turn in found]
+    beside = "conversations" in row and bool(row.get("system"))
+    return sum(role in ("system", "developer") for role in roles) + beside
 
 
 def _has(*wanted: str) -> Callable[[Set[str]], bool]:
@@ -88,6 +100,27 @@ def _is(*wanted: str) -> Callable[[Set[str]], bool]:
 def _is_math(names: Set[str]) -> bool:
     noted = {"question", "answer", "solution"} <= names and bool(_MATH_NOTES & names)
     return ({"problem", "answer"} <= names or noted) and not _REPLIES & names
+
+
+def _from_gsm8k(row: Row) -> list[Candidate]:
+    """``from_gsm8k``, where it is one: any question with an answer has its columns."""
+    if isinstance(row["answer"], str) and "####" not in row["answer"]:
+        raise BadRowError(
+            "column 'answer': beside a question alone, nobody can say whose it is; a gold answer "
+            "is called reference_answer (--column reference_answer=answer), a teacher's needs a "
+            "column reasoning too, GSM8K's ends in a line '#### <gold answer>'"
+        )
+    return public_sets.from_gsm8k(row)
+
+
+def _plain(adapt: Adapt) -> Adapt:
+    """An adapter to which a number as reference_answer is text."""
+
+    def adapted(row: Row) -> list[Candidate]:
+        gold = row.get("reference_answer")
+        return adapt(row | {"reference_answer": str(gold)} if type(gold) in (int, float) else row)
+
+    return adapted
 
 
 _S1K = [
@@ -155,7 +188,7 @@ PUBLIC_SETS: dict[str, Format] = {
         source="LIMO",
     ),
     "gsm8k": Format(
-        public_sets.from_gsm8k,
+        _from_gsm8k,
         _is("question", "answer"),
         ("question", "answer"),
         ("id",),
@@ -177,7 +210,7 @@ def _plain_shapes(labels: Labels) -> dict[str, Format]:
     def annotated(row: Row) -> list[Candidate]:
         return [Candidate(from_annotations(row, labels), has_think_block(row["response"]))]
 
-    return {
+    found = {
         "messages": Format(shapes.from_messages, _has("messages"), ("messages",)),
         "conversations": Format(
             shapes.from_conversations, _has("conversations"), ("conversations",)
@@ -197,3 +230,4 @@ def _plain_shapes(labels: Labels) -> dict[str, Format]:
             shapes.from_question, _has("question"), ("question",), kind="questions"
         ),
     }
+    return {name: one._replace(adapt=_plain(one.adapt)) for name, one in found.items()}

@@ -19,9 +19,11 @@ from nt_lightning.errors import UserError
 from nt_lightning.traces import record
 from nt_lightning.traces.chunks import Chunks
 from nt_lightning.traces.finishing import Entry, Finisher
+from nt_lightning.traces.formats import system_turns
+from nt_lightning.traces.mixed import MixedColumns
 from nt_lightning.traces.pool import Kind
 from nt_lightning.traces.quarantine import OnBadRow, Quarantine
-from nt_lightning.traces.shapes import BadRowError, DroppedRowError
+from nt_lightning.traces.shapes import BadRowError, DroppedRowError, Row
 from nt_lightning.traces.sources import Source
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,9 @@ class Rows:
         self.num_in = 0
         self.quarantine = Quarantine(source, on_bad_row)
         self._finisher = Finisher(source.name, source.title, format, teacher)
+        self._has_teacher = teacher is not None
+        self.num_system_turns = 0
+        self.mixed = MixedColumns(source.title)
         self._chunks = Chunks(folder)
         self._keys: list[pa.Table] = []  # of each chunk: number, id, teacher, thinks, kept
         entries = self._entries()
@@ -93,6 +98,7 @@ class Rows:
     def tables(self) -> Iterator[pa.Table]:
         """The rows in the source's order, a chunk in memory at a time."""
         for table, keys in zip(self._chunks.tables(), self._keys, strict=True):
+            table = self.mixed.without(table)
             if (kept := table.filter(keys["kept"])).num_rows:
                 yield kept
 
@@ -108,7 +114,10 @@ class Rows:
                 self.quarantine.add(number, None, error)
                 continue
             self._refuse_mixture(one.kind, number)
+            self.num_system_turns += system_turns(row)
             for entry in entries:
+                if one.kind == "traces":
+                    entry = self._named(entry, row, number)
                 if entry.problem is None:
                     yield number, entry
                 else:
@@ -123,9 +132,27 @@ class Rows:
             )
         self.kind = kind
 
+    def _named(self, entry: Entry, row: Row, number: int) -> Entry:
+        """An entry, with the file's own columns in its problem where nobody says who wrote it.
+
+        Raises:
+            UserError: No row so far says it: one error, whatever ``on_bad_row``.
+        """
+        if "teacher" in entry.row or "question" not in entry.row:
+            self._has_teacher = self._has_teacher or entry.row.get("teacher") is not None
+            return entry
+        said = "column 'teacher': is missing; give the teacher's name, --teacher NAME; found: "
+        problem = BadRowError(f"{said}{', '.join(row)}")
+        if not self._has_teacher:
+            raise UserError(f"{self.source.place(number)}: {problem}")
+        return (
+            entry if isinstance(entry.problem, DroppedRowError) else entry._replace(problem=problem)
+        )
+
     def _append(self, chunk: Sequence[tuple[int, Entry]]) -> None:
         """Check a chunk and put what is good of it away."""
         assert self.kind is not None
+        self.mixed.take_out([entry.row for _, entry in chunk])
         table, problems = self._chunks.built([entry.row for _, entry in chunk])
         bad = {place: BadRowError(problem) for place, problem in sorted(problems.items())}
         chunk = self._without(chunk, bad)

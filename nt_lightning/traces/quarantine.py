@@ -76,9 +76,12 @@ class Quarantine:
         self._rows.setdefault(number, []).append((shown, problem))
 
     def write(self, target: Path) -> None:
-        """List what was left out; where that is nothing, an older list goes."""
+        """List what was left out, and say so; where that is nothing, an older list goes."""
         with self.writing(target):
             pass
+        if self._rows:
+            said = "%s: %d rows left out, listed in %s"
+            log.warning(said, self._source.title, self.total, target)
 
     @contextmanager
     def writing(self, target: Path) -> Iterator[None]:
@@ -90,7 +93,6 @@ class Quarantine:
         with replacing_file(target) as partial:
             self._list(partial)
             yield
-        log.warning("%s: %d rows left out, listed in %s", self._source.title, self.total, target)
 
     def _list(self, file_of_list: Path) -> None:
         """Write the list; the text is the row's own, read a second time.

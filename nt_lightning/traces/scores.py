@@ -146,8 +146,10 @@ def find_scores(pool: Pool, folder: str | None = None) -> Scores:
             f"{pool.folder} has no scores; make them with\n{score_command(pool.folder)}"
         )
     if len(there) > 1:
-        said = "\n".join(f"{path} ({read_info(path)['model_name']})" for path in there)
-        raise UserError(f"{pool.folder} has several scores; name the folder of one:\n{said}")
+        said = "\n".join(f"{path} ({_about(read_info(path))})" for path in there)
+        raise UserError(
+            f"{pool.folder} has several scores; name one with --data.scores FOLDER:\n{said}"
+        )
     return _of_pool(there[0], pool)
 
 
@@ -198,6 +200,13 @@ def write_scores(
             if writer is not None:
                 writer.close()
         write_info(partial, (SCORES, STEPS), info)
+
+
+def _about(info: Mapping[str, Any]) -> str:
+    """What tells scores apart."""
+    splitter = info.get("splitter", {}).get("class")
+    parts = [info["model_name"], info.get("dtype"), splitter, info.get("windows")]
+    return ", ".join(str(part) for part in parts if part is not None)
 
 
 def _of_pool(folder: Path, pool: Pool) -> Scores:

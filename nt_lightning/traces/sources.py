@@ -21,6 +21,8 @@ from nt_lightning.traces.shapes import BadRowError, Row
 from nt_lightning.traces.tables import HUB_NAME, HubSet, ParquetFile
 
 Choose = Callable[[list[str]], list[str]]
+_READ = "read are: .jsonl with one JSON object a line, .json with such lines or a list, .parquet"
+_LIST = "a file that is one list is called .json"
 
 
 class Place(NamedTuple):
@@ -172,15 +174,14 @@ def open_source(given: str, config_name: str | None = None, split: str | None = 
         for option, value in (("config_name", config_name), ("split", split)):
             if value is not None:
                 raise UserError(f"{option}: {given} is one file and has none")
-        part = _part(path)
-        return Source(
-            Path(path.name.removesuffix(".gz")).stem, given, [part], lambda: _file_lineage(path)
-        )
+        part, stem = _part(path), Path(path.name.removesuffix(".gz")).stem
+        return Source(stem, given, [part], lambda: _file_lineage(path))
     if path.is_dir():
         files = files_of(path, config_name, split)
         name = path.resolve().name
         name = path.resolve().parent.name if name == "data" else name
-        return Source(name, given, [_part(file) for file in files], lambda: _lineage(path, files))
+        parts = [_part(file) for file in files]
+        return Source(name, given, parts, lambda: _lineage(path, files))
     if not HUB_NAME.fullmatch(given) or given.endswith((*LINES, ".json", ".parquet", ".gz")):
         raise UserError(f"{given}: there is no such file")
     hub = HubSet(given, config_name, split or "train")
@@ -204,6 +205,8 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _part(path: Path) -> Part:
+    if path.name.removesuffix(".gz").endswith((".csv", ".tsv", ".xlsx")):
+        raise UserError(f"{path}: a table is not read; {_READ}")
     return ParquetFile(path) if path.suffix == ".parquet" else JsonLines(path)
 
 
@@ -213,11 +216,13 @@ def _parsed(line: bytes) -> Row | BadRowError:
     except UnicodeDecodeError as error:
         return BadRowError(f"is no UTF-8: {error.reason} at byte {error.start}")
     except (ValueError, RecursionError) as error:
-        return BadRowError(f"is no JSON: {error}")
+        hint = f"; {_LIST}" if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"[") else ""
+        return BadRowError(f"is no JSON: {error} ({_READ}{hint})")
 
 
 def _as_object(value: Any) -> Row | BadRowError:
-    return value if isinstance(value, dict) else BadRowError("is no JSON object")
+    hint = f": {_LIST}" if isinstance(value, list) else ""
+    return value if isinstance(value, dict) else BadRowError(f"is no JSON object{hint}")
 
 
 def _file_lineage(path: Path) -> dict[str, Any]:

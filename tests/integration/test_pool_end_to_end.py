@@ -39,7 +39,7 @@ def test_import_generate_annotate_judge_verify_fit(tmp_path):
         teacher = Pool(pools["generated"])
         asked = teacher.manifest["lineage"]
         assert asked["requests"] == 60
-        assert len(teacher) + sum(asked["left_out"].values()) == 60
+        assert len(teacher) + sum(asked["dropped"].values()) == 60
         assert len(teacher) >= 20
 
         options = {**endpoint, "max_tokens": 24, "context_tokens": 4096}

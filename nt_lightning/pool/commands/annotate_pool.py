@@ -16,13 +16,14 @@ def annotate_pool(
     prompts: Prompts = Prompts(),
     store: str | None = None,
     caps: Caps = Caps(),
+    retry_failed: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Annotate a pool's traces by a model: domain and topic, strategies and steps, verbosity.
 
     Replies are JSON that fits a schema; one that does not is asked for once more, and then the
     annotation is null and listed in OUTPUT/annotation/failed.jsonl. Every reply goes to the
-    request store, and nothing is asked twice.
+    request store, and nothing is asked twice, but what has failed with --retry_failed true.
 
     Args:
         pool: Folder of the traces.
@@ -32,12 +33,15 @@ def annotate_pool(
         prompts: In which words, with which domains and strategies.
         store: File of the request store; requests.sqlite beside OUTPUT by default. On a local
             disk, not on a network's.
-        caps: Hard caps on what this command may spend from the store, over all its runs.
+        caps: Hard caps on what this command may spend from the store, over all its runs and
+            outputs.
+        retry_failed: Ask again what has failed, for one further try.
         overwrite: Replace a pool that is already there.
     """
     from nt_lightning.errors import UserError
-    from nt_lightning.pool.annotate import annotate
-    from nt_lightning.pool.asking import finish, open_store
+    from nt_lightning.pool.annotate import PURPOSE, annotate
+    from nt_lightning.pool.annotators import settings_of
+    from nt_lightning.pool.asking import Account, finish, open_store
     from nt_lightning.pool.derived import refuse_output
     from nt_lightning.traces.pool import Pool
 
@@ -45,12 +49,13 @@ def annotate_pool(
     if not wanted or len(set(wanted)) < len(wanted):
         raise UserError(f"aspects is {aspects}; allowed: one or more of {', '.join(ASPECTS)}")
     source = Pool(pool)
-    folder = refuse_output(output, overwrite, source)
     annotator.check("annotator")
+    caps.check({"annotator": annotator})
+    settings = settings_of(annotator, prompts, wanted)
+    folder = refuse_output(output, overwrite, source, settings, retry_failed)
     with open_store(store, folder) as requests:
-        made = annotate(source, folder, annotator, prompts, wanted, requests, caps)
-    print(f"{output}: {made.num_annotated} of {len(source)} traces annotated")
-    if made.unknown:
-        listed = ", ".join(f"{name} {count}" for name, count in made.unknown.most_common(10))
-        print(f"  strategies out of the vocabulary, kept: {listed}")
-    finish("annotations", made.asked, made.failed, made.unfinished)
+        made = annotate(source, folder, annotator, prompts, wanted, requests, caps, retry_failed)
+        counts = [f"{a} {made.annotated[a]} of {made.wanted[a]}" for a in wanted]
+        told = f"{output}: {', '.join(counts)} annotated"
+        account = Account(requests, PURPOSE, caps)
+        finish(told, made.asked, made.failed, made.unfinished, account, made.notes())

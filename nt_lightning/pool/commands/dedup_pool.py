@@ -10,11 +10,12 @@ def dedup_pool(
     ngram: int = 2,
     overwrite: bool = False,
 ) -> None:
-    """Leave out questions that are nearly the same as an earlier one.
+    """Leave out questions that are the same as an earlier one, or nearly.
 
     Candidates come from word-level MinHash; what goes has been compared word by word. Of a
     cluster of near-duplicates the first question stays, with all its traces, and the others go
-    with all of theirs. OUTPUT/dedup/removed.jsonl has every removed row and the row that stays.
+    with all of theirs; in a pool of questions, further rows of the same question go too.
+    OUTPUT/dedup/removed.jsonl has every removed row and the row that stays.
     An instruction inside of the questions counts as any of their words do: behind a long one,
     short questions are near-duplicates.
 
@@ -34,8 +35,8 @@ def dedup_pool(
     source = Pool(pool, "questions")
     folder = refuse_output(output, overwrite, source)
     done = dedup(source, folder, threshold, ngram)
-    what = "" if source.kind == "questions" else f" {len(done.pool)} of {len(source)} traces,"
-    print(
-        f"{output}:{what} {done.questions_in - done.questions_removed} of {done.questions_in} "
-        f"questions kept; near-duplicates are listed in {FOLDER}/{LISTED}"
-    )
+    kept = f"{len(done.pool)} of {len(source)} {source.kind}"
+    if source.kind == "traces":
+        stay = done.questions_in - done.questions_removed
+        kept += f", {stay} of {done.questions_in} questions"
+    print(f"{output}: {kept} kept; the others are listed in {FOLDER}/{LISTED}")

@@ -12,11 +12,14 @@ def export_pool(pool: str, output: str, overwrite: bool = False) -> None:
 
     Args:
         pool: Folder of the pool.
-        output: File of the traces, one a line; it can be imported again.
+        output: File of the traces, one a line (.jsonl, or .jsonl.gz, which is packed); it can be
+            imported again.
         overwrite: Replace a file that is already there.
     """
     from nt_lightning.files import sweep
 
+    if not output.endswith((".jsonl", ".jsonl.gz")) and not Path(output).is_dir():
+        raise UserError(f"output: {output}: allowed: a name that ends in .jsonl or .jsonl.gz")
     if Path(output).is_dir():
         raise UserError(f"output: {output} is a folder; give a file, such as {output}/pool.jsonl")
     sweep(Path(output))

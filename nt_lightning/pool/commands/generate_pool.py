@@ -14,6 +14,7 @@ def generate_pool(
     teachers: list[Teacher],
     store: str | None = None,
     caps: Caps = Caps(),
+    retry_failed: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Ask teachers the questions of a pool and write their traces.
@@ -30,19 +31,24 @@ def generate_pool(
         teachers: OpenAI-compatible servers and their models.
         store: File of the request store; requests.sqlite beside OUTPUT by default. On a local
             disk, not on a network's.
-        caps: Hard caps on what this command may spend from the store, over all its runs.
+        caps: Hard caps on what this command may spend from the store, over all its runs and
+            outputs.
+        retry_failed: Ask again what a server has refused.
         overwrite: Replace a pool that is already there.
     """
-    from nt_lightning.pool.asking import finish, open_store
+    from nt_lightning.pool.asking import Account, failed_lines, finish, open_store
     from nt_lightning.pool.derived import refuse_output
-    from nt_lightning.pool.generate import generate
-    from nt_lightning.pool.teachers import check_teachers
+    from nt_lightning.pool.generate import PURPOSE, generate, settings_of
+    from nt_lightning.pool.teachers import STATES, check_teachers
     from nt_lightning.traces.pool import Pool
 
     source = Pool(pool, "questions")
-    folder = refuse_output(output, overwrite, source)
     check_teachers(teachers)
+    caps.check({f"teachers[{place}]": teacher for place, teacher in enumerate(teachers)})
+    folder = refuse_output(output, overwrite, source, settings_of(teachers), retry_failed)
     with open_store(store, folder) as requests:
-        made = generate(source, Path(folder), teachers, requests, caps)
-    told = f"{output}: {made.num_traces} traces of {len(teachers)} teachers"
-    finish(told, made.asked, made.left_out, made.unfinished)
+        made = generate(source, Path(folder), teachers, requests, caps, retry_failed)
+        notes = failed_lines(made.left_out[STATES["refused"]], made.asked.total, "requests")
+        told = f"{output}: {made.num_traces} traces of {len(teachers)} teachers"
+        account = Account(requests, PURPOSE, caps)
+        finish(told, made.asked, made.left_out, made.unfinished, account, notes)

@@ -31,6 +31,7 @@ def import_pool(
     config_name: str | None = None,
     split: str | None = None,
     tokenizer: str | None = None,
+    column: list[str] | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
     overwrite: bool = False,
 ) -> None:
@@ -44,22 +45,27 @@ def import_pool(
     Replies that were cut off, are empty or cannot be divided into reasoning and answer are left
     out and listed in OUTPUT.quarantine.jsonl. Where a public set has an id twice, the later row's
     gets its number; in other files an id that stands twice is a row that cannot be understood.
+    System turns are dropped and counted. Unknown columns are kept; one whose values are of several
+    kinds is left out, with a warning.
 
     Args:
         input: File (.jsonl, .jsonl.gz, .json, .parquet), folder of Parquet or JSONL files, or a
             data set of the Hub as owner/name.
         output: Folder of the new pool.
-        teacher: Who wrote the traces that do not say it.
+        teacher: Who wrote the traces that do not say it in a column teacher.
         format: What the rows are, where their columns do not tell or tell wrong.
         config_name: Configuration of a Hub set; of a folder, the folder in it.
         split: Split of a Hub set or of a folder's files; default train.
         tokenizer: Model whose tokens of reasoning and answer are response_tokens where the rows do
             not say it: smollm2-135m-instruct, a Hub id or a folder.
+        column: Columns that have other names in the files: question=prompt, or
+            [question=prompt,reference_answer=gold] for several.
         on_bad_row: What a row does that cannot be understood (a column is missing or of another
             type): refuse the input, or be left out and listed in OUTPUT.quarantine.jsonl.
         overwrite: Replace a pool that is already there.
     """
     from nt_lightning.pool.imports import ImportSettings, import_rows
 
-    settings = ImportSettings(teacher, format, config_name, split, tokenizer, on_bad_row)
+    given = (teacher, format, config_name, split, tokenizer, on_bad_row)
+    settings = ImportSettings(*given, tuple(column or ()))
     print(import_rows(input, output, settings, overwrite))

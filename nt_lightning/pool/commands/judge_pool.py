@@ -15,6 +15,7 @@ def judge_pool(
     prompts: Prompts = Prompts(),
     store: str | None = None,
     caps: Caps = Caps(),
+    retry_failed: bool = False,
     workers: int | None = None,
     limit_s: float = 5.0,
     overwrite: bool = False,
@@ -29,34 +30,33 @@ def judge_pool(
         pool: Folder of the traces.
         output: Folder of the new pool.
         second: The second teacher by its name; without it, the columns second_teacher and
-            second_answer of the pool.
+            second_answer of the pool. Its own traces have no verdict.
         second_pool: Folder of the second teacher's traces, if they are not in the pool.
         judge: An OpenAI-compatible server and its model.
         prompts: In which words it is asked.
         store: File of the request store; requests.sqlite beside OUTPUT by default. On a local
             disk, not on a network's.
-        caps: Hard caps on what this command may spend from the store, over all its runs.
+        caps: Hard caps on what this command may spend from the store, over all its runs and
+            outputs.
+        retry_failed: Ask again where the judge's replies were of no use.
         workers: Processes that compare; one for each core by default.
         limit_s: Seconds for one comparison.
         overwrite: Replace a pool that is already there.
     """
-    import os
     from collections import Counter
 
-    from nt_lightning.errors import UserError
-    from nt_lightning.pool.asking import finish, open_store
+    from nt_lightning.pool.asking import Account, finish, open_store
     from nt_lightning.pool.derived import refuse_output
-    from nt_lightning.pool.judge import judge_pool_answers
+    from nt_lightning.pool.judge import PURPOSE, judge_pool_answers, settings_of
     from nt_lightning.traces.pool import Pool
 
-    if workers is not None and workers < 1:
-        raise UserError(f"workers is {workers}; allowed: 1 and more")
-    if not limit_s > 0:
-        raise UserError(f"limit_s is {limit_s}; allowed: more than 0")
+    num_workers = _checked(workers, limit_s)
     source = Pool(pool)
-    folder = refuse_output(output, overwrite, source)
     if judge is not None:
         judge.check("judge")
+        caps.check({"judge": judge})
+    settings = settings_of(second, judge, prompts)
+    folder = refuse_output(output, overwrite, source, settings, retry_failed)
     with open_store(store, folder) as requests:
         found = judge_pool_answers(
             source,
@@ -67,12 +67,25 @@ def judge_pool(
             prompts=prompts,
             store=requests,
             caps=caps,
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=num_workers,
             limit_s=limit_s,
+            retry_failed=retry_failed,
         )
-    for verdict, count in found.verdicts.most_common():
-        said = {True: "agree", False: "disagree", None: "undecided"}[verdict.correct]
-        print(f"  {count:>8,} {said} ({verdict.by})")
-    unknown = sum(count for verdict, count in found.verdicts.items() if verdict.correct is None)
-    told = f"{output}: {len(source)} traces, {unknown} of them undecided"
-    finish(told, found.asked, Counter(), found.unfinished)
+        for line in found.lines():
+            print(line)
+        told = f"{output}: {len(source)} traces, {found.sums()}"
+        account = Account(requests, PURPOSE, caps)
+        finish(told, found.asked, Counter(), found.unfinished, account, found.notes())
+
+
+def _checked(workers: int | None, limit_s: float) -> int:
+    """How many processes compare; a UserError where an option is out of its range."""
+    import os
+
+    from nt_lightning.errors import UserError
+
+    if workers is not None and workers < 1:
+        raise UserError(f"workers is {workers}; allowed: 1 and more")
+    if not limit_s > 0:
+        raise UserError(f"limit_s is {limit_s}; allowed: more than 0")
+    return workers or len(os.sched_getaffinity(0))

@@ -54,6 +54,8 @@ class Attempt(NamedTuple):
 
     def spent(self, endpoint: Endpoint, worst: Spent) -> Spent:
         """What it cost: by the server's count, else at its worst if a reply may be paid."""
+        if self.kind == "failed" and self.status is None:
+            return Spent()  # no connection: nothing was sent
         if self.reply is None:
             return worst if self.kind == "lost" else Spent(1)
         prompt, reply = self.reply.prompt_tokens, self.reply.completion_tokens
@@ -70,7 +72,7 @@ async def attempt(session: aiohttp.ClientSession, endpoint: Endpoint, request: R
         endpoint: Where to.
         request: What.
     """
-    began, key = time.monotonic(), endpoint.api_key()
+    began, key = time.monotonic(), endpoint.secret()
     try:
         async with session.post(endpoint.url, data=request.body, allow_redirects=False) as response:
             body = await response.read()

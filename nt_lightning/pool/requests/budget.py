@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nt_lightning.errors import UserError
+
+PRICES = ("usd_per_million_input", "usd_per_million_output")
 
 
 @dataclass(frozen=True)
 class Caps:
-    """Hard caps on what a command may spend from one store, over all its runs.
+    """Hard caps on what a command may spend from one store, over all its runs and outputs.
+
+    That a store's caps are not those of an output is our choice: money is spent once.
 
     Args:
         max_requests: Requests that are sent, repetitions included.
         max_tokens: Tokens of prompts and replies.
-        max_usd: US dollars, by the prices of the endpoints.
+        max_usd: US dollars, by usd_per_million_input and usd_per_million_output of each server,
+            which must be given (0: it costs nothing).
     """
 
     max_requests: int | None = None
     max_tokens: int | None = None
     max_usd: float | None = None
 
-    def check(self) -> None:
-        """Raise UserError where a cap is negative."""
+    @property
+    def are_given(self) -> bool:
+        """Whether there is any."""
+        return any(value is not None for value in vars(self).values())
+
+    def check(self, endpoints: Mapping[str, Any] | None = None) -> None:
+        """Refuse caps that cap nothing.
+
+        Args:
+            endpoints: Servers by their option, for the message.
+
+        Raises:
+            UserError: A cap is negative, or on money where a server has no price.
+        """
         for name in ("max_requests", "max_tokens", "max_usd"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise UserError(f"caps.{name} is {value}; allowed: 0 and more")
+        for option, endpoint in (endpoints or {}).items() if self.max_usd is not None else ():
+            if missing := [name for name in PRICES if getattr(endpoint, name) is None]:
+                raise UserError(
+                    f"caps.max_usd {self.max_usd} caps nothing without prices: {option} has no "
+                    f"{' and no '.join(missing)}; give them (US dollars; 0: it costs nothing)"
+                )
 
 
 class Spent(NamedTuple):
@@ -49,9 +73,14 @@ class Spent(NamedTuple):
 class Budget:
     """What has been spent and what is set aside for requests that are under way.
 
-    A request is set aside at its worst: all bytes of its body as tokens, and its longest reply.
-    So no cap is ever passed; near a cap fewer requests go at a time, and the command stops when
-    nothing is under way and the next one does not fit.
+    A request is set aside at its worst: the tokens that its prompt may have, and its longest
+    reply. So no cap is passed, but where a chat template adds more than is known before the first
+    replies; near a cap fewer requests go at a time, and the command stops when nothing is under
+    way and the next one does not fit.
+
+    Attributes:
+        unsure: The part of ``spent`` that may not have been needed: requests whose reply was lost
+            or does not say its tokens, at their worst.
 
     Args:
         caps: The caps.
@@ -59,7 +88,7 @@ class Budget:
     """
 
     def __init__(self, caps: Caps, spent: Spent) -> None:
-        self.caps, self.spent, self.held = caps, spent, Spent()
+        self.caps, self.spent, self.held, self.unsure = caps, spent, Spent(), Spent()
 
     def hold(self, worst: Spent) -> bool:
         """Set a request aside; false where it does not fit beside what is under way."""
@@ -75,9 +104,23 @@ class Budget:
         given = [(name, most, value) for (name, most), value in pairs if most is not None]
         return ", ".join(f"caps.{name} {most}" for name, most, value in given if value > most)
 
+    def room(self, worst: Spent) -> str:
+        """What a further request may cost and what the caps on tokens and money leave."""
+        left = self.spent.plus(self.held)
+        said = []
+        if (most := self.caps.max_tokens) is not None and left.tokens + worst.tokens > most:
+            one = f"one request may cost up to {worst.tokens:,} tokens (prompt and max_tokens)"
+            said.append(f"{one}, the cap leaves {max(most - left.tokens, 0):,}")
+        if (usd := self.caps.max_usd) is not None and left.usd + worst.usd > usd:
+            one = f"one request may cost up to {worst.usd:.4g} USD"
+            said.append(f"{one}, the cap leaves {max(usd - left.usd, 0):.4g}")
+        return "; ".join(said)
+
     def settle(self, worst: Spent, actual: Spent) -> None:
         """Replace what was set aside by what was spent."""
         self.spent = self.spent.plus(actual)
+        if actual is worst:  # nobody has said what it really was
+            self.unsure = self.unsure.plus(worst)
         self.held = self.held.plus(worst, -1)
         if not self.held.requests:
             self.held = Spent()  # what rounding has left of the money

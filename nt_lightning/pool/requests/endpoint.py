@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from nt_lightning.errors import UserError
 
-SHORTEST_KEY = 8  # shorter ones are words: taken out of what a server repeats, they would spoil it
+SHORTEST_KEY = 8  # shorter ones (EMPTY, none, ollama) are words, and no secrets (our choice)
+SUFFIX = "/chat/completions"
 _KEY_FIELDS = ("api_key", "apikey", "x_api_key", "key", "authorization", "token", "access_token")
 
 
@@ -23,7 +24,8 @@ class Endpoint:
         model: Name that the server knows.
         base_url: Address up to ``/v1``: vLLM, SGLang, llama.cpp, ``transformers serve``, a
             provider.
-        api_key_env: Environment variable that holds the key; the key itself is written nowhere.
+        api_key_env: Environment variable that holds the key; the key itself is written nowhere. One
+            of fewer than 8 characters is a placeholder and no secret.
         temperature: Sampling temperature; null leaves it to the server.
         top_p: Nucleus sampling; null leaves it to the server.
         max_tokens: Longest reply in tokens, reasoning included.
@@ -31,8 +33,9 @@ class Endpoint:
             reasoning_effort; null removes a field.
         concurrency: Most requests at a time; fewer while the server says 429 or is slow.
         timeout_s: Longest wait for one reply, in seconds.
-        usd_per_million_input: Price of a million prompt tokens.
-        usd_per_million_output: Price of a million tokens of replies.
+        usd_per_million_input: US dollars for a million prompt tokens; 0: they cost nothing, null:
+            not known, so that nothing is counted and caps.max_usd is refused.
+        usd_per_million_output: The same for a million tokens of replies.
     """
 
     model: str
@@ -44,8 +47,8 @@ class Endpoint:
     extra_body: dict[str, Any] = field(default_factory=dict)
     concurrency: int = 64
     timeout_s: float = 1800.0
-    usd_per_million_input: float = 0.0
-    usd_per_million_output: float = 0.0
+    usd_per_million_input: float | None = None
+    usd_per_million_output: float | None = None
 
     def body(self, messages: Any, **further: Any) -> dict[str, Any]:
         """The JSON of a request."""
@@ -107,6 +110,8 @@ class Endpoint:
             )
 
     def _check_base_url(self, name: str) -> None:
+        if self.base_url.rstrip("/").endswith(SUFFIX):
+            raise UserError(f"{name}.base_url ends in {SUFFIX}, which is added; it ends in /v1")
         if set("@?#") & set(self.base_url):
             raise UserError(
                 f"{name}.base_url holds a user, a password or a query; "
@@ -123,7 +128,7 @@ class Endpoint:
             )
 
     def api_key(self) -> str | None:
-        """The key, from the environment.
+        """The key, from the environment; placeholders of local servers (EMPTY, ollama) too.
 
         Raises:
             UserError: The variable is not set, or holds what is no key.
@@ -140,23 +145,27 @@ class Endpoint:
                 f"api_key_env: the environment variable {self.api_key_env} holds a blank or a "
                 "character out of ASCII; needed: the key alone"
             )
-        if len(key) < SHORTEST_KEY:
-            raise UserError(
-                f"api_key_env: the environment variable {self.api_key_env} holds fewer than "
-                f"{SHORTEST_KEY} characters, which a reply may hold as a word; give the server a "
-                "longer key, or leave api_key_env out where it needs none"
-            )
         return key
+
+    def secret(self) -> str | None:
+        """The key where it is one: a short value is a word, and not looked for in replies."""
+        key = self.api_key()
+        return key if key is not None and len(key) >= SHORTEST_KEY else None
 
     @property
     def url(self) -> str:
         """Address of chat completions."""
-        return f"{self.base_url.rstrip('/')}/chat/completions"
+        return f"{self.base_url.rstrip('/')}{SUFFIX}"
+
+    def hint(self, status: int | None) -> str:
+        """What may be wrong where a server does not know the address."""
+        known = self.base_url.rstrip("/").endswith("/v1")
+        return "" if known or status not in (404, 405) else "; base_url should end in /v1"
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Price of a request in US dollars."""
-        input_usd = prompt_tokens * self.usd_per_million_input
-        return (input_usd + completion_tokens * self.usd_per_million_output) / 1e6
+        input_usd = prompt_tokens * (self.usd_per_million_input or 0.0)
+        return (input_usd + completion_tokens * (self.usd_per_million_output or 0.0)) / 1e6
 
     def about(self) -> dict[str, Any]:
         """What a lineage says of it: all but its address, its key and its speed."""

@@ -58,8 +58,11 @@ class Asked(NamedTuple):
         gave_up: No reply after all attempts, or refused where no reply of the run shows that the
             server works; the same command tries again.
         not_asked: Not come to, since a cap was reached; the store may have replies to some.
-        spent: By this run.
+        spent: By this run, requests whose reply was lost at their worst.
         capped: The cap that stopped it, where one did.
+        room: What one more request may cost and what the cap leaves, where one stopped it.
+        unsure: The part of ``spent`` that may not have been needed, see ``Budget``.
+        throttled: How often a server has said that it has too much to do (429, 503).
     """
 
     total: int
@@ -70,6 +73,14 @@ class Asked(NamedTuple):
     not_asked: int
     spent: Spent
     capped: str | None
+    room: str = ""
+    unsure: Spent = Spent()
+    throttled: int = 0
+
+    @property
+    def sure(self) -> Spent:
+        """What was spent for certain; all requests that were sent."""
+        return self.spent.plus(self.unsure._replace(requests=0), -1)
 
     @classmethod
     def sum(cls, parts: Sequence[Asked]) -> Asked:
@@ -83,6 +94,9 @@ class Asked(NamedTuple):
             not_asked=sum(part.not_asked for part in parts),
             spent=functools.reduce(Spent.plus, (part.spent for part in parts)),
             capped=next((part.capped for part in parts if part.capped), None),
+            room=next((part.room for part in parts if part.room), ""),
+            unsure=functools.reduce(Spent.plus, (part.unsure for part in parts)),
+            throttled=sum(part.throttled for part in parts),
         )
 
 
@@ -128,6 +142,7 @@ class Lane:
     in_a_row: int = 0  # without a reply
     refused: list[Event] = field(default_factory=list)  # not final yet
     last_error: str = ""
+    surplus: int = 0  # tokens that prompts have had beyond what is set aside for them
     _most: int = IN_A_ROW
     _refused: set[bytes] = field(default_factory=set)
 
@@ -135,6 +150,16 @@ class Lane:
     def server(self) -> str:
         """For messages."""
         return f"{self.job.name}: {self.job.endpoint.url}"
+
+    def worst(self, request: Request, prompt_tokens: int) -> Spent:
+        """What a request may cost, whose prompt is thought to have so many tokens."""
+        prompt, reply = prompt_tokens + self.surplus, request.max_completion_tokens
+        return Spent(1, prompt + reply, self.job.endpoint.cost(prompt, reply))
+
+    def learn(self, prompt_tokens: int, found: Attempt) -> None:
+        """See by how much a prompt was longer than was thought, mostly by a chat template."""
+        counted = found.reply.prompt_tokens if found.reply is not None else None
+        self.surplus = max(self.surplus, (counted or 0) - prompt_tokens)
 
     def count(self, found: Attempt, event: Event) -> None:
         """Keep in mind how an attempt ended.

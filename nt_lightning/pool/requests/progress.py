@@ -58,12 +58,15 @@ class Progress:
 
 
 def _further(runner: Any, lanes: Sequence[Any]) -> str:
-    spent = runner.budget.spent.plus(runner.before, -1)
+    budget = runner.budget
+    spent = budget.spent.plus(runner.before, -1).plus(budget.unsure, -1)
     at_a_time = sum(int(lane.pace.limit) for lane in lanes)
     usd = f"{spent.usd:.2f} USD, " if spent.usd else ""
     failed = sum(runner.counts[name] for name in ("refused", "gave_up"))
     lost = f", {failed} without a reply" if failed else ""
-    return f"{spent.tokens:,} tokens, {usd}{at_a_time} at a time{lost}"
+    busy = f", {runner.counts['throttled']:,} times 429" if runner.counts["throttled"] else ""
+    more = f" (up to {budget.unsure.tokens:,} more)" if budget.unsure.tokens else ""
+    return f"{spent.tokens:,} tokens{more}, {usd}{at_a_time} at a time{lost}{busy}"
 
 
 def _span(seconds: float) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nt_lightning.pool.requests.said import whole
+from nt_lightning.pool.segments import tokens_of
 
 Message = dict[str, str]
-TEMPLATE_TOKENS = 1024  # what a chat template adds, a system prompt of its own too (our choice)
+TEMPLATE_TOKENS = 64  # what a chat template adds, mostly (our choice); ``Lane.learn`` sees the rest
 MOST_TOKENS = 2**40  # a server that counts more than this does not count
 
 
@@ -21,15 +22,14 @@ class Request(NamedTuple):
         key: Digest of ``body`` and ``sample``: the same request is never sent again. The server's
             address is no part of it, since the same model often moves (our choice).
         body: JSON that is sent.
-        max_prompt_tokens: Never fewer tokens than the prompt has: the bytes of the body, since a
-            byte-level token is at least one byte, and what a template adds.
         max_completion_tokens: Longest reply.
+        number: Which try it is, from 0; see ``again``.
     """
 
     key: bytes
     body: bytes
-    max_prompt_tokens: int
     max_completion_tokens: int
+    number: int = 0
 
     @classmethod
     def of(cls, body: Mapping[str, Any], max_tokens: int, sample: int = 0) -> Request:
@@ -48,7 +48,21 @@ class Request(NamedTuple):
         key = hashlib.blake2b(b"%d\n%b" % (sample, sent), digest_size=16).digest()
         limits = (max_tokens, body.get("max_tokens"), body.get("max_completion_tokens"))
         longest = max(limit for limit in limits if limit is not None)
-        return cls(key, sent, len(sent) + TEMPLATE_TOKENS, longest)
+        return cls(key, sent, longest)
+
+    def prompt_tokens(self) -> int:
+        """Tokens that the prompt may have by ``tokens_of``; counting takes a second for 8 MB.
+
+        Those of the messages, as JSON, of a schema where there is one, and of a template.
+        """
+        body = json.loads(self.body)
+        read = {name: value for name, value in body.items() if isinstance(value, list | dict)}
+        return tokens_of(json.dumps(read, ensure_ascii=False)) + TEMPLATE_TOKENS
+
+    def again(self) -> Request:
+        """The same as a further try, whose reply stands beside that of this one."""
+        key = hashlib.blake2b(b"again\n" + self.key, digest_size=16).digest()
+        return self._replace(key=key, number=self.number + 1)
 
 
 class Reply(NamedTuple):

@@ -36,12 +36,13 @@ class Runner:
     caps: Caps
     counts: Counter[str] = field(default_factory=Counter)
     capped: str | None = None
+    room: str = ""
     error: Exception | None = None
 
     def __post_init__(self) -> None:
-        self.caps.check()
         for job in self.jobs:
             job.endpoint.check(job.name)
+        self.caps.check({job.name: job.endpoint for job in self.jobs})
         self.before = self.store.spent(self.purpose)
         self.budget = Budget(self.caps, self.before)
         self.under_way: set[bytes] = set()
@@ -50,11 +51,14 @@ class Runner:
 
     def asked(self) -> Asked:
         """The counts of the run."""
-        done = {name: self.counts[name] for name in ("found", "replied", "refused", "gave_up")}
+        ends = [self.counts[name] for name in ("found", "replied", "refused", "gave_up")]
+        found, replied, refused, gave_up = ends
         total = sum(job.total for job in self.jobs)
+        not_asked = total - sum(ends) - self.counts["repeated"]
         spent = self.budget.spent.plus(self.before, -1)
-        not_asked = total - sum(done.values()) - self.counts["repeated"]
-        return Asked(total, **done, not_asked=not_asked, spent=spent, capped=self.capped)
+        unsure, throttled = self.budget.unsure, self.counts["throttled"]
+        counts = (total, found, replied, refused, gave_up, not_asked)
+        return Asked(*counts, spent, self.capped, self.room, unsure, throttled)
 
     async def run(self) -> None:
         """Ask all jobs at the same time."""
@@ -89,8 +93,8 @@ class Runner:
         """One of a lane's workers: a request at a time, to its end."""
         try:
             for request in lane.waiting:
-                if self.stopping.is_set():
-                    return
+                if self.stopping.is_set() and (self.error or not self.capped):
+                    return  # behind a cap, what the store has is still counted
                 if request.key in self.under_way:  # the same question twice
                     self.counts["repeated"] += 1
                     continue
@@ -123,15 +127,13 @@ class Runner:
             self.under_way.discard(request.key)
 
     async def _until_end(self, lane: Lane, request: Request) -> State | None:
-        endpoint = lane.job.endpoint
-        prompt, reply = request.max_prompt_tokens, request.max_completion_tokens
-        worst = Spent(1, prompt + reply, endpoint.cost(prompt, reply))
-        tries = Tries()
-        while await self._hold(worst):
+        tries, prompt_tokens = Tries(), request.prompt_tokens()
+        while await self._hold(worst := lane.worst(request, prompt_tokens)):
             async with lane.pace.slot():
                 found = await self._send(lane, request, worst)
                 if found is None:
                     return None
+                lane.learn(prompt_tokens, found)
                 wait_s = tries.count(found)
                 state = _state(found.kind, tries)
                 await self._record(lane, request, found, state, worst)
@@ -168,10 +170,12 @@ class Runner:
         await self._write(event)
         self._settle(worst, spent)
         lane.count(found, event)
+        self.counts["throttled"] += found.kind == "throttled"
         if state == "replied":
             await self._confirm(lane)
         if found.kind == "hopeless":
-            self._fail(UserError(f"{lane.server}: {found.error}"))
+            hint = lane.job.endpoint.hint(found.status)
+            self._fail(UserError(f"{lane.server}: {found.error}{hint}"))
         elif lane.is_hopeless:
             said = f"{lane.in_a_row} requests in a row had no reply, so the command stops"
             again = "started again, it begins with others"
@@ -210,7 +214,7 @@ class Runner:
             if self.budget.hold(worst):
                 return True
             if not self.budget.held.requests:
-                self.capped = self.budget.passed(worst)
+                self.capped, self.room = self.budget.passed(worst), self.budget.room(worst)
                 self.stop()
                 return False
             self.freed.clear()

@@ -37,6 +37,7 @@ CREATE INDEX given_up ON events (key) WHERE {GIVEN_UP};
 CREATE TRIGGER no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 """
+_LOOKED_FOR = "CREATE TEMP TABLE looked_for (key BLOB PRIMARY KEY) WITHOUT ROWID"
 
 
 class Stored(NamedTuple):
@@ -69,6 +70,7 @@ class RequestStore:
                 opened.callback(os.close, _locked(self.path))
                 self._reader = opened.enter_context(contextlib.closing(_connected(self.path)))
                 _prepare(self._reader, self.path)
+                self._reader.execute(_LOOKED_FOR)
                 connection = _connected(self.path)
             except (OSError, sqlite3.Error) as error:
                 raise UserError(f"store: {self.path} cannot be used: {error}") from None
@@ -95,7 +97,9 @@ class RequestStore:
         return bool(self._rows(query, (key,))) and not self.is_final(key)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
-        """Last states of requests; one that has never ended is absent."""
+        """Last states of requests; one that has never ended is absent; ``cost`` counts them."""
+        insert = "INSERT OR IGNORE INTO temp.looked_for VALUES (?)"
+        self._reader.executemany(insert, [(key,) for key in keys])
         out: dict[bytes, Stored] = {}
         for start in range(0, len(keys), KEYS_A_QUERY):
             part = keys[start : start + KEYS_A_QUERY]
@@ -113,6 +117,26 @@ class RequestStore:
         """What all runs of a command have spent from this store, killed requests at their worst."""
         query = "SELECT SUM(sent), SUM(tokens), SUM(usd) FROM events WHERE purpose = ?"
         requests, tokens, usd = self._rows(query, (purpose,))[0]
+        return Spent(requests or 0, tokens or 0, usd or 0.0)
+
+    def unsure(self, purpose: str) -> Spent:
+        """The part of ``spent`` of requests without a count: lost, or killed under way."""
+        query = (
+            "SELECT SUM(lost), SUM(lost * tokens), SUM(lost * usd) FROM (SELECT "
+            "SUM(state = 'sent') - SUM(state IN ('replied', 'gave_up', 'fault') AND tokens != 0) "
+            "AS lost, MAX(tokens) AS tokens, MAX(usd) AS usd "
+            "FROM events WHERE purpose = ? GROUP BY key) WHERE lost > 0"
+        )
+        requests, tokens, usd = self._rows(query, (purpose,))[0]
+        return Spent(requests or 0, tokens or 0, usd or 0.0)
+
+    def cost(self) -> Spent:
+        """What the requests that ``find`` has looked for have cost, in all runs."""
+        query = (
+            "SELECT SUM(sent), SUM(tokens), SUM(usd) FROM events "
+            "WHERE key IN (SELECT key FROM temp.looked_for)"
+        )
+        requests, tokens, usd = self._rows(query, ())[0]
         return Spent(requests or 0, tokens or 0, usd or 0.0)
 
     def close(self) -> None:

@@ -86,7 +86,7 @@ def test_every_aspect_becomes_columns(tmp_path, capsys):
     assert first["annotated_by"] == "; ".join(entries)
     assert second["annotated_by"] == entries[0]
     printed = capsys.readouterr().out
-    assert "2 of 2 traces annotated" in printed
+    assert "out: topic 2 of 2, strategies 1 of 1, verbosity 1 of 1 annotated; 3 req" in printed
     assert "out of the vocabulary, kept: gut-feeling 1" in printed
 
 
@@ -192,7 +192,12 @@ def test_own_prompts_and_their_digest(tmp_path):
     ("text", "problem"),
     [
         ("{{ segments", "prompt verbosity.jinja: "),
-        ("{{ nothing }}", "prompt verbosity.jinja: 'nothing' is undefined"),
+        (
+            "x\n\n{{ nothing }}",
+            "prompt verbosity.jinja: 'nothing' is undefined "
+            r"\(line 3; names: domains, mark, question, segments, vocabulary\)",
+        ),
+        ("x\n{% if %}", r"prompt verbosity.jinja: .* \(line 2; names: domains, mark, "),
         ("{{ question + 1 }}", "prompt verbosity.jinja: can only concatenate str"),
         ("{{ 1 / 0 }}", "prompt verbosity.jinja: division by zero"),
         ("{{ segments[5].text }}", "prompt verbosity.jinja: .*has no element 5"),
@@ -390,3 +395,51 @@ def test_a_window_holds_them_by_a_tokenizer():
             for aspect in ASPECTS:
                 text = turns_of_a_repair(kind, aspect, window, reply)
                 assert len(tokens.encode(text).ids) + 2 * reply <= window
+
+
+def test_what_has_failed_is_asked_again_on_demand(tmp_path, capsys):
+    pool, out = write(tmp_path / "in", [REASONING, REASONING + " Sure."]), str(tmp_path / "out")
+    spoiled = True
+
+    def reply(body):
+        return "no" if spoiled and aspect_of(body) == "verbosity" else good(body)
+
+    with chat(reply) as server:
+        asked = annotator(server)
+        annotate_pool(pool, out, asked, ["topic", "verbosity"])
+        said = capsys.readouterr().out
+        assert "out: topic 2 of 2, verbosity 0 of 2 annotated; 5 requests, 0 found" in said
+        assert "2 of 2 annotations of verbosity failed; --retry_failed true asks them" in said
+        assert "warning: more than half of the annotations of verbosity failed" in said
+        spoiled = False
+        annotate_pool(pool, out, asked, ["topic", "verbosity"], overwrite=True)
+        assert len(server.bodies) == 5
+        annotate_pool(pool, out, asked, ["topic", "verbosity"], retry_failed=True)
+        assert len(server.bodies) == 7
+    assert Pool(out).read(["verbosity"])["verbosity"].to_pylist() == [4, 4]
+    assert "verbosity 2 of 2 annotated" in capsys.readouterr().out
+    lineage = Pool(out).manifest["lineage"]
+    assert (lineage["spent"]["requests"], lineage["spent_in_all"]["requests"]) == (2, 7)
+    assert (lineage["rows_in"], lineage["rows_out"], lineage["dropped"]) == (2, 2, {})
+
+
+def test_a_further_try_has_a_repair_of_its_own(tmp_path):
+    """The same reply twice, as at temperature 0: a third and a fourth may differ."""
+    pool, out = write(tmp_path / "in", [REASONING]), str(tmp_path / "out")
+    said = []
+
+    def reply(body):
+        said.append(len(body["messages"]))
+        return '{"verbosity": 7}' if len(said) == 6 else "no"
+
+    with chat(reply) as server:
+        for _ in range(3):
+            annotate_pool(pool, out, annotator(server), ["verbosity"], retry_failed=True)
+    assert said == [1, 3, 1, 3, 1, 3]
+    assert Pool(out).read(["verbosity"])["verbosity"].to_pylist() == [7]
+
+
+def test_a_cap_on_money_needs_the_annotators_prices(tmp_path):
+    pool = write(tmp_path / "in", [REASONING])
+    with pytest.raises(UserError, match="annotator has no usd_per_million_input and no usd_per_"):
+        annotate_pool(pool, str(tmp_path / "o"), Annotator(model="m"), caps=Caps(max_usd=1.0))

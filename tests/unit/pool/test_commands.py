@@ -76,6 +76,9 @@ def test_import_writes_a_pool_with_its_lineage(file, tmp_path, capsys):
         "rows_out": 2,
         "dropped": {},
         "ids_renamed": 0,
+        "system_turns_dropped": 0,
+        "columns_left_out": [],
+        "column": [],
         "config_name": None,
         "split": None,
         "tokenizer": None,
@@ -130,7 +133,7 @@ def test_bad_rows_are_counted_and_listed(bad_file, tmp_path, capsys, caplog):
     (row,) = [json.loads(line) for line in listed.read_text().splitlines()]
     assert (row["file"], row["row"]) == (str(bad_file), 2)
     assert json.loads(row["text"]) == ROWS[2]
-    assert "1 rows left out" in caplog.text
+    assert "left out" not in caplog.text  # it is said once
 
 
 def test_what_was_cut_off_needs_no_leave(file, tmp_path, capsys):
@@ -369,7 +372,21 @@ def test_show_names_the_most_common_values(tmp_path, capsys):
         ),
         (["show", "--pool", "x"], ["x is no pool"]),
         (["show", "--pol", "x"], ["--pol", "did you mean pool?"]),
-        (["export", "--pool", "x", "--output", "y"], ["x is no pool"]),
+        (["export", "--pool", "x", "--output", "y.jsonl"], ["x is no pool"]),
+        (["export", "--pool", "x", "--output", "y.csv"], ["y.csv", "ends in .jsonl or .jsonl.gz"]),
+        (
+            ["decontaminate", "--pool", "x", "--output", "y", "--benchmarks", "mine.jsonl"],
+            ["--benchmarks mine.jsonl: is no class path", "--files"],
+        ),
+        (
+            ["generate", "--pool", "x", "--output", "y", "--teachers.0.base_url", "http://h/v1"],
+            ["--teachers.0.base_url", "give the whole list, --teachers '[{"],
+        ),
+        (
+            ["annotate", "--pool", "x", "--output", "y", "--annotator.model", "m"]
+            + ["--aspects", "verbose"],
+            ["Expected one of 'topic', 'strategies', 'verbosity'", "verbose"],
+        ),
     ],
 )
 def test_mistakes(capsys, tmp_path, monkeypatch, arguments, parts):
@@ -394,3 +411,82 @@ def test_help_is_quick_and_needs_neither_arrow_nor_torch():
     assert done.stdout.splitlines()[-1] == "0 []"
     assert "File (.jsonl, .jsonl.gz, .json, .parquet)" in done.stdout
     assert time.perf_counter() - began < 2
+
+
+def lines(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("on_bad_row", ["error", "skip"])
+def test_without_a_teacher_there_is_one_error_with_the_files_columns(tmp_path, capsys, on_bad_row):
+    rows = [{"question": f"Q{n}", "response": "<think>a</think>b", "own": 1} for n in range(3)]
+    arguments = ["import", "--input", lines(tmp_path / "in.jsonl", *rows)]
+    arguments += ["--output", tmp_path / "p", "--on_bad_row", on_bad_row]
+    message = refused(capsys, *arguments)
+    assert "row 0 (counted from 0): column 'teacher': is missing" in message
+    assert "--teacher NAME; found: question, response, own" in message
+    assert not (tmp_path / "p.quarantine.jsonl").exists()
+
+
+def test_a_row_without_a_teacher_among_others_is_left_out(tmp_path, capsys):
+    row = {"question": "Q", "response": "<think>a</think>b"}
+    file = lines(tmp_path / "in.jsonl", row | {"teacher": "r1"}, row)
+    arguments = ["import", "--input", file, "--output", tmp_path / "p", "--on_bad_row", "skip"]
+    assert pool(*arguments) == 0
+    listed = json.loads((tmp_path / "p.quarantine.jsonl").read_text())
+    assert "--teacher NAME; found: question, response" in listed["reason"]
+
+
+def test_system_turns_are_counted(tmp_path, capsys):
+    talk = [{"role": role, "content": role} for role in ("system", "user", "assistant")]
+    file = lines(tmp_path / "in.jsonl", {"messages": talk}, {"messages": talk[1:]})
+    assert pool("import", "--input", file, "--output", tmp_path / "p", "--teacher", "t") == 0
+    assert "2 traces of 1 questions, 1 system turns dropped" in capsys.readouterr().out
+    assert Pool(tmp_path / "p").manifest["lineage"]["system_turns_dropped"] == 1
+
+
+def test_columns_under_other_names_and_numbers_as_gold(tmp_path, capsys):
+    rows = [{"prompt": "P", "gold": 5, "question": None}, {"prompt": "Q", "gold": 6.5}]
+    file, folder = lines(tmp_path / "in.jsonl", *rows), tmp_path / "p"
+    arguments = ["import", "--input", file, "--output", folder]
+    arguments += ["--column", "[question=prompt,reference_answer=gold]"]
+    assert pool(*arguments) == 0
+    found = Pool(folder, "questions").read(["question", "reference_answer"]).to_pylist()
+    assert found == [
+        {"question": "P", "reference_answer": "5"},
+        {"question": "Q", "reference_answer": "6.5"},
+    ]
+    pq.write_table(pa.Table.from_pylist([{"prompt": "P", "x": 1}]), tmp_path / "in.parquet")
+    one = ["import", "--input", tmp_path / "in.parquet", "--output", tmp_path / "q"]
+    assert "--column question=NAME reads a column" in refused(capsys, *one)
+    assert "column is 'prompt'; needed: NEW=OLD" in refused(capsys, *one, "--column", "prompt")
+    assert pool(*one, "--column", "question=prompt") == 0  # a list of one
+    assert Pool(tmp_path / "q", "questions").read(["x"])["x"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.csv", "question,answer\nQ,A\n", "a table is not read; read are: .jsonl"),
+        ("a.jsonl", '[{"question": "Q"}]\n', "a file that is one list is called .json"),
+        ("a.jsonl", '[\n{"question": "Q"}\n]\n', "a file that is one list is called .json"),
+        ("a.jsonl", "question,answer\nQ,A\n", "(read are: .jsonl with one JSON object a line"),
+        ("a.jsonl", '{"question": "Q", "answer": "A"}\n', "a gold answer is called reference_"),
+    ],
+)
+def test_what_is_not_read_is_told(tmp_path, capsys, name, text, says):
+    (tmp_path / name).write_text(text)
+    message = refused(capsys, "import", "--input", tmp_path / name, "--output", tmp_path / "p")
+    assert says in message
+
+
+def test_a_single_path_is_a_list_of_one(tmp_path, capsys):
+    file = lines(tmp_path / "in.jsonl", {"question": "How many sides has a hexagon in all?"})
+    own = lines(tmp_path / "own.jsonl", {"question": "Name the largest moon of the planet Mars."})
+    pool("import", "--input", file, "--output", tmp_path / "p")
+    for number, given in enumerate((["--files", own], [f"--files={own}"], ["--files", f"[{own}]"])):
+        out = tmp_path / f"out{number}"
+        assert pool("decontaminate", "--pool", tmp_path / "p", "--output", out, *given) == 0
+        (one,) = Pool(out, "questions").manifest["lineage"]["benchmarks"]
+        assert one["name"] == "own.jsonl"

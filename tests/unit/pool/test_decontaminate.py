@@ -193,6 +193,8 @@ def test_summary_and_lineage_count_by_benchmark(benchmark, math, tmp_path, capsy
     )  # fmt: skip
     lineage = Pool(out, "questions").manifest["lineage"]
     assert (lineage["rows_in"], lineage["rows_out"]) == (3, 1)
+    assert lineage["dropped"] == {"quotes a benchmark": 2}
+    assert lineage["config_digest"]
     assert lineage["removed_by_benchmark"] == {"math_500": 1, "bench.jsonl": 2}
     first, second = lineage["benchmarks"]
     assert (first["name"], first["version"], first["questions"]) == ("math_500", "1", 6)

@@ -76,7 +76,7 @@ def test_the_first_of_a_cluster_stays(questions, tmp_path, capsys):
     assert written.read()["extra"].to_pylist() == [0, 1, 4, 5, 6]
     assert [row["id"] for row in listed(out)] == ["q2", "q3"]
     assert capsys.readouterr().out == (
-        f"{out}: 5 of 7 questions kept; near-duplicates are listed in dedup/removed.jsonl\n"
+        f"{out}: 5 of 7 questions kept; the others are listed in dedup/removed.jsonl\n"
     )
 
 
@@ -98,6 +98,7 @@ def test_lineage(questions, tmp_path):
     lineage = Pool(tmp_path / "out", "questions").manifest["lineage"]
     source = Pool(questions, "questions")
     assert lineage.pop("rensa")
+    assert lineage.pop("config_digest")
     assert lineage == {
         "command": "pool dedup",
         "threshold": 0.6,
@@ -105,6 +106,7 @@ def test_lineage(questions, tmp_path):
         "bands": {"number": 64, "width": 4},
         "rows_in": 7,
         "rows_out": 5,
+        "dropped": {"near-duplicate": 2},
         "questions_in": 7,
         "questions_removed": 2,
         "clusters": 2,
@@ -115,6 +117,31 @@ def test_lineage(questions, tmp_path):
             "lineage": {"made_by": "tests"},
         },
     }
+
+
+def test_rows_of_one_question_are_duplicates_in_a_pool_of_questions(tmp_path, capsys):
+    texts = ["What is 17 * 23?", "Why?", "What is 17 * 23?", "What is 17  * 23?", "Why not so?"]
+    ids = [f"q{n}" for n in range(5)]
+    for rows_per_shard in (1, 100):
+        table = pa.table({"id": ids, "question": texts})
+        write_pool(table, tmp_path / "in", {}, kind="questions", rows_per_shard=rows_per_shard)
+        out = tmp_path / f"out-{rows_per_shard}"
+        assert dedup("--pool", tmp_path / "in", "--output", out) == 0
+        assert Pool(out, "questions").read()["id"].to_pylist() == ["q0", "q1", "q4"]
+        rows = {row["id"]: row for row in listed(out)}
+        assert rows.keys() == {"q2", "q3"}
+        assert rows["q2"] == {
+            "id": "q2",
+            "question": texts[0],
+            "kept_id": "q0",
+            "kept_question": texts[0],
+            "similarity": 1.0,
+            "linked_id": "q0",
+            "linked_similarity": 1.0,
+        }
+        assert "3 of 5 questions kept" in capsys.readouterr().out
+        lineage = Pool(out, "questions").manifest["lineage"]
+        assert lineage["dropped"] == {"near-duplicate": 1, "question of an earlier row": 1}
 
 
 def test_traces_of_one_question_stay_or_go_together(traces, tmp_path, capsys):

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from nt_lightning.errors import UserError
+from nt_lightning.files import digest
 from nt_lightning.pool import generate as generating
 from nt_lightning.pool.commands.generate_pool import generate_pool
 from nt_lightning.pool.requests.budget import Caps
@@ -105,7 +106,7 @@ def test_replies_that_are_no_traces_are_listed(questions, tmp_path, capsys):
     reasons = {one["id"]: one["reason"] for one in map(json.loads, listed)}
     wanted = {"b/r1/0": "cut off at max_tokens", "d/r1/0": "reasoning without an answer"}
     assert reasons == wanted
-    assert pool.manifest["lineage"]["left_out"] == dict.fromkeys(wanted.values(), 1)
+    assert pool.manifest["lineage"]["dropped"] == dict.fromkeys(wanted.values(), 1)
     assert pool.manifest["lineage"]["from"]["lineage"] == {"by": "hand"}
 
 
@@ -151,7 +152,7 @@ def test_what_a_server_refuses_is_left_out(questions, tmp_path):
             # one at a time: before its first reply, a server's 400 may mean the model or the key
             generate_pool(questions, str(tmp_path / name), [teacher(server, concurrency=1)])
         assert len(server.bodies) == 3
-    left_out = Pool(tmp_path / "two").manifest["lineage"]["left_out"]
+    left_out = Pool(tmp_path / "two").manifest["lineage"]["dropped"]
     assert left_out == {"refused by the server": 1}
 
 
@@ -250,7 +251,7 @@ def test_one_reply_with_a_tag_does_not_take_the_others_with_it(questions, tmp_pa
     assert made.pop("d/r1/0", None) == wanted
     assert sorted(made) == ["a/r1/0", "b/r1/0"]
     left_out = {} if wanted else {"holds a think tag": 1}
-    assert pool.manifest["lineage"]["left_out"] == left_out
+    assert pool.manifest["lineage"]["dropped"] == left_out
 
 
 def test_each_sample_has_its_seed(questions, tmp_path):
@@ -277,7 +278,7 @@ def test_the_lineage_says_what_was_asked_and_spent(questions, tmp_path):
     lineage = Pool(tmp_path / "out").manifest["lineage"]
     assert (lineage["questions"], lineage["requests"], lineage["rows_out"]) == (3, 6, 6)
     assert lineage["spent"] == {"requests": 6, "tokens": 90, "usd": pytest.approx(6.0)}
-    assert (lineage["unfinished"], lineage["left_out"]) == (0, {})
+    assert (lineage["unfinished"], lineage["dropped"]) == (0, {})
 
 
 def test_after_a_cap_what_the_store_has_is_not_called_unasked(questions, tmp_path, capsys):
@@ -288,7 +289,7 @@ def test_after_a_cap_what_the_store_has_is_not_called_unasked(questions, tmp_pat
         with pytest.raises(SystemExit):
             generate_pool(questions, str(tmp_path / "two"), [new, old], caps=Caps(max_requests=4))
     lineage = Pool(tmp_path / "two").manifest["lineage"]
-    assert lineage["left_out"] == {"not asked": 2}
+    assert lineage["dropped"] == {"not asked": 2}
     assert (lineage["unfinished"], lineage["rows_out"]) == (2, 4)
     assert "stopped at caps.max_requests 4: 2 not asked" in capsys.readouterr().out
 
@@ -351,3 +352,116 @@ def test_few_traces_are_in_memory_at_a_time(tmp_path, monkeypatch):
     pool = Pool(tmp_path / "out")
     assert len(pool) == 1200
     assert len(pool.manifest["shards"]) == 1
+
+
+def test_a_cap_that_lets_nothing_through_is_named(questions, tmp_path):
+    with chat(thinking) as server, pytest.raises(UserError) as stop:
+        generate_pool(
+            questions, str(tmp_path / "out"), [teacher(server)], caps=Caps(max_tokens=100)
+        )
+    assert server.bodies == []
+    said = str(stop.value)
+    assert "stopped at caps.max_tokens 100: 3 not asked; one request may cost up to 1" in said
+    assert "tokens (prompt and max_tokens), the cap leaves 100; with a larger cap" in said
+    assert "no response" not in said
+
+
+@pytest.mark.parametrize("prices", [{}, {"usd_per_million_output": 1.0}])
+def test_a_cap_on_money_needs_prices(questions, tmp_path, prices):
+    with (
+        chat(thinking) as server,
+        pytest.raises(UserError, match=r"teachers\[0\] has no usd_per_million_input.*0: it costs"),
+    ):
+        generate_pool(
+            questions, str(tmp_path / "out"), [teacher(server, **prices)], caps=Caps(max_usd=20)
+        )
+    assert server.bodies == []
+    assert not (tmp_path / "requests.sqlite").exists()
+
+
+def test_what_other_outputs_have_spent_is_shown_and_the_counts_agree(questions, tmp_path, capsys):
+    with chat(thinking) as server:
+        one = teacher(server, concurrency=1)
+        generate_pool(questions, str(tmp_path / "one"), [one])
+        capsys.readouterr()
+        two = teacher(server, samples=2, concurrency=1)
+        with pytest.raises(SystemExit):
+            generate_pool(questions, str(tmp_path / "two"), [two], caps=Caps(max_requests=4))
+        assert len(server.bodies) == 4
+    said = capsys.readouterr().out
+    assert "4 traces of 1 teachers; 1 requests, 3 found in the store; 15 tokens" in said
+    assert "left out: 2 not asked" in said
+    assert "stopped at caps.max_requests 4: 2 not asked; with a larger cap" in said
+    store = tmp_path / "requests.sqlite"
+    assert f"spent so far in {store}, by pool generate for all outputs: 4 requests, 60 to" in said
+    lineage = Pool(tmp_path / "two").manifest["lineage"]
+    assert lineage["spent"] == {"requests": 1, "tokens": 15, "usd": 0.0}
+    assert lineage["spent_in_all"] == {"requests": 4, "tokens": 60, "usd": 0.0}
+
+
+def test_requests_are_as_many_as_the_server_saw(questions, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("nt_lightning.pool.requests.tries.FIRST_WAIT_S", 0.005)
+    busy = iter([(429, {}), (500, {}), (200, {"no": "completion"})])
+
+    with chat(lambda body: next(busy, None) or thinking(body)) as server:
+        generate_pool(questions, str(tmp_path / "out"), [teacher(server, concurrency=1)])
+        assert len(server.bodies) == 6
+    said = capsys.readouterr().out
+    assert "; 6 requests (1 answered 429 or 503), 0 found in the store; 45 tokens, up to " in said
+    assert " more for 1 lost requests" in said
+    lineage = Pool(tmp_path / "out").manifest["lineage"]
+    assert lineage["spent"] == {"requests": 6, "tokens": 45, "usd": 0.0}
+    assert lineage["perhaps_spent"]["requests"] == 1
+    assert lineage["spent_in_all"]["tokens"] == 45 + lineage["perhaps_spent"]["tokens"]
+
+
+def test_what_was_refused_is_asked_again_on_demand(questions, tmp_path, capsys):
+    refusing = True
+
+    def reply(body):
+        if refusing and "3" in body["messages"][-1]["content"]:
+            return 400, {"error": {"message": "too long"}}
+        return thinking(body)
+
+    out = str(tmp_path / "out")
+    with chat(reply) as server:
+        one = teacher(server, concurrency=1)
+        generate_pool(questions, out, [one])
+        assert "1 of 3 requests failed; --retry_failed true asks them" in capsys.readouterr().out
+        generate_pool(questions, out, [one], retry_failed=True)  # refused again
+        assert len(server.bodies) == 4
+        refusing = False
+        generate_pool(questions, out, [one], retry_failed=True)
+        assert (len(server.bodies), len(Pool(out))) == (5, 3)
+        generate_pool(questions, str(tmp_path / "other"), [one], retry_failed=True)
+        assert len(server.bodies) == 5  # the store knows the later try
+    assert Pool(out).digest == Pool(tmp_path / "other").digest
+    assert "failed" not in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_an_unfinished_pool_is_replaced_by_the_same_command_alone(questions, tmp_path):
+    out, other = str(tmp_path / "out"), str(tmp_path / "other")
+    table = pa.table({"id": ["z"], "question": ["9 + 9?"]})
+    write_pool(table, other, {}, kind="questions")
+    with chat(thinking) as server:
+        one = teacher(server, concurrency=1)
+        with pytest.raises(SystemExit):
+            generate_pool(questions, out, [one], caps=Caps(max_requests=2))
+        before = Pool(out).digest
+        for source, asked in ((other, one), (questions, teacher(server, temperature=1.0))):
+            with pytest.raises(UserError, match="an unfinished pool of another command, .*--over"):
+                generate_pool(source, out, [asked])
+        assert Pool(out).digest == before
+        moved = teacher(server, concurrency=2, timeout_s=9)  # speed is no setting of the traces
+        generate_pool(questions, out, [moved])
+    assert len(Pool(out)) == 3
+
+
+def test_every_entry_of_a_lineage_has_the_same_four(questions, tmp_path):
+    with chat(thinking) as server:
+        generate_pool(questions, str(tmp_path / "out"), [teacher(server)])
+    lineage = Pool(tmp_path / "out").manifest["lineage"]
+    assert (lineage["rows_in"], lineage["rows_out"], lineage["dropped"]) == (4, 3, {})
+    assert lineage["config_digest"] == digest(
+        generating.settings_of([Teacher(model="r1", max_tokens=50)])
+    )

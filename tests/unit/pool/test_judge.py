@@ -63,7 +63,7 @@ def test_rules(tmp_path, together):
         }, PAIRS[n]
         if together:  # nobody is the other side of itself
             assert found[f"b{n}"]["models_agree"] is None
-            assert found[f"b{n}"]["agreed_by"] == "no second answer"
+            assert found[f"b{n}"]["agreed_by"] == "the second teacher's own trace"
 
 
 def test_without_a_judge_the_rest_is_null_and_listed(tmp_path, capsys):
@@ -74,7 +74,9 @@ def test_without_a_judge_the_rest_is_null_and_listed(tmp_path, capsys):
         assert (found[f"a{n}"]["models_agree"], found[f"a{n}"]["agreed_by"]) == (None, by)
     listed = (tmp_path / "out" / "judge" / "undecided.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in listed] == ["a0", "a1"]
-    assert "4 traces, 4 of them undecided" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "4 traces, 2 of them the second teacher's own, 2 undecided" in printed
+    assert "2 not compared (the second teacher's own trace)" in printed
 
 
 def test_a_judge_is_asked_about_the_rest_alone(tmp_path):
@@ -114,7 +116,7 @@ def test_another_pool_has_the_second_teacher(tmp_path):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({}, "column 'second_teacher' is missing; .*pool judge` writes it"),
+        ({}, "no column 'second_.*: --second TEACHER; the pool's teachers: llama, r1"),
         ({"second": "qwen"}, "has no trace of 'qwen'; it has: llama, r1"),
         ({"second": "llama", "workers": 0}, "workers is 0; allowed: 1 and more"),
         ({"second": "llama", "limit_s": 0.0}, "limit_s is 0.0; allowed: more than 0"),
@@ -213,3 +215,21 @@ def test_rules_hold_nothing_wrong_that_may_not_be_the_answer(tmp_path):
     judge_pool(pool, str(tmp_path / "out"), second="llama", workers=1)
     found = verdicts(tmp_path / "out")["a0"]
     assert (found["models_agree"], found["agreed_by"]) == (None, "no answer")
+
+
+def test_what_the_judge_did_not_say_is_asked_again_on_demand(tmp_path, capsys):
+    pool, out = write(tmp_path / "in", UNDECIDED), str(tmp_path / "out")
+    spoiled = True
+    with chat(lambda body: "hm" if spoiled else '{"agree": true}') as server:
+        options = {"second": "llama", "judge": judge_of(server), "workers": 1}
+        judge_pool(pool, out, **options)
+        said = capsys.readouterr().out
+        assert "2 of 2 judgements failed; --retry_failed true asks them again" in said
+        assert "warning: more than half of the judgements failed" in said
+        spoiled = False
+        judge_pool(pool, out, **options, retry_failed=True)
+        assert len(server.bodies) == 8 + 4
+    assert [verdicts(out)[f"a{n}"]["models_agree"] for n in (0, 1)] == [True, True]
+    lineage = Pool(out).manifest["lineage"]
+    assert (lineage["rows_in"], lineage["rows_out"], lineage["dropped"]) == (4, 4, {})
+    assert lineage["config_digest"]

@@ -196,8 +196,6 @@ BAD = [
     (good("x", correct=1), "column 'correct': is 1, not true or false"),
     (good("x", reasoning_strategies="abc"), "is 'abc', not a list of texts"),
     (good("x", reasoning_strategies=["a", 1]), "is ['a', 1], not a list of texts"),
-    (good("x", score="much"), "column 'score': is 'much', not a number"),
-    (good("x", score=True), "column 'score': is True, not a number"),
     (good("x", id=True), "column 'id': is True, not text"),
     (good("x", id=None), "column 'id': is null"),
     (good("a"), "column 'id': 'a' appears twice"),
@@ -207,7 +205,7 @@ BAD = [
     ({"question": "Q", "teacher": "t", "response": 5}, "column 'response': is 5, not text"),
     ({}, "its columns (none) fit no format; a question stands in 'question'"),
     ({"text": "Q"}, "its columns (text) fit no format"),
-    ({"question": "Q", "answer": "A"}, "column 'answer': has no line '#### <gold answer>'"),
+    ({"question": "Q", "answer": "A"}, "a gold answer is called reference_answer (--column"),
     ({"teacher": "t", "messages": "Q"}, "column 'messages': is no list of"),
     (
         {"teacher": "t", "messages": [{"role": "user", "content": "Q"}]},
@@ -263,6 +261,19 @@ def test_bad_rows_are_set_aside_and_listed(file, monkeypatch, rows_per_chunk, ca
         assert problem in row["reason"]
         assert isinstance(bad, bytes) or row["text"] in (bad, json.dumps(bad))
     assert f"{len(BAD)} rows left out" in caplog.text
+
+
+@pytest.mark.parametrize("rows_per_chunk", [1, 10_000])
+def test_a_column_of_several_kinds_is_left_out_and_no_row(
+    file, monkeypatch, caplog, rows_per_chunk
+):
+    monkeypatch.setattr(importing, "ROWS_PER_CHUNK", rows_per_chunk)
+    values = [1, 2.5, None, "much", True, 3]
+    write(file, *(good(f"{n}", extra=value, level=n) for n, value in enumerate(values)))
+    table = read_jsonl(file)
+    assert table["level"].to_pylist() == list(range(6))
+    assert "extra" not in table.column_names
+    assert caplog.text.count("column 'extra' is left out: it holds numbers and text") == 1
 
 
 def test_the_quarantine_may_be_elsewhere(file, tmp_path):

@@ -108,7 +108,7 @@ def test_a_second_wish_does_not_wait(tmp_path):
         with RequestStore(tmp_path / "requests.sqlite") as store:
             spent = store.spent("test")
         assert spent.requests == len(server.seen)
-        assert spent.tokens > 1000 * (len(server.seen) - 20)  # those left alone may be paid
+        assert spent.tokens > 100 * (len(server.seen) - 20)  # those left alone may be paid
 
 
 def test_a_kill_never_passes_a_cap(tmp_path):

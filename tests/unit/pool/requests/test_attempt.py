@@ -265,7 +265,8 @@ WORST = Spent(1, 1000, 9.0)
         ("replied", (30, None), WORST),
         ("lost", None, WORST),
         ("lost", (30, 50), Spent(1, 80, pytest.approx(0.00013))),  # stopped, and counted
-        *((kind, None, Spent(1)) for kind in ("failed", "throttled", "refused", "barred")),
+        ("failed", None, Spent()),  # no connection: no server has seen it
+        *((kind, None, Spent(1)) for kind in ("throttled", "refused", "barred")),
     ],
 )
 def test_what_an_attempt_costs(kind, counts, spent):

@@ -14,8 +14,8 @@ from nt_lightning.pool.requests.budget import Spent
 from nt_lightning.pool.requests.progress import Progress
 
 
-def run(counts, spent=Spent(900, 4_100_000, 1.02), before=Spent(100, 100_000, 0.5)):
-    budget = SimpleNamespace(spent=spent)
+def run(counts, spent=Spent(900, 4_100_000, 1.02), before=Spent(100, 100_000, 0.5), unsure=Spent()):
+    budget = SimpleNamespace(spent=spent, unsure=unsure)
     return SimpleNamespace(counts=Counter(counts), budget=budget, before=before)
 
 
@@ -36,6 +36,13 @@ def test_a_line_of_what_this_run_has_done():
         "1,160 of 5,000 requests, 10.0/s, 6 min left, 4,000,000 tokens, 0.52 USD, "
         "24 at a time, 23 without a reply"
     )
+
+
+def test_busy_servers_and_lost_replies_are_told():
+    counts = {"found": 460, "replied": 600, "throttled": 1200}
+    line = after(60.0).line(run(counts, unsure=Spent(2, 1_000_000)), LANES)
+    assert ", 3,000,000 tokens (up to 1,000,000 more), " in line
+    assert line.endswith("24 at a time, 1,200 times 429")
 
 
 def test_before_the_first_reply_nothing_is_foretold():

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nt_lightning.pool.requests.request import (
+    TEMPLATE_TOKENS,
     BrokenReplyError,
     Reply,
     Request,
     messages_of,
     read_reply,
 )
+from nt_lightning.pool.segments import tokens_of
 
 
 def body(text="Why?", **further):
@@ -39,7 +41,25 @@ def test_every_part_of_the_body_and_the_sample_change_the_key():
 @given(st.text(max_size=200), st.text(max_size=50))
 def test_no_prompt_has_more_tokens_than_are_counted(question, system):
     request = Request.of({"model": "m", "messages": messages_of(system, question)}, 10)
-    assert request.max_prompt_tokens >= len(question.encode()) + len(system.encode()) + 1000
+    least = tokens_of(question) + tokens_of(system) - question.count("\n") - system.count("\n")
+    assert request.prompt_tokens() >= least + TEMPLATE_TOKENS
+
+
+def test_a_prompt_of_twenty_words_is_not_a_thousand_tokens():
+    text = (
+        "How many apples are left when Anna gives three of her seven to Bob and eats one at once?"
+    )
+    sampling = {"temperature": 0.6, "top_p": 0.95, "max_tokens": 30}
+    assert 28 <= Request.of(body(text, **sampling), 30).prompt_tokens() <= 160
+
+
+def test_a_further_try_is_the_same_body_under_another_key():
+    first = Request.of(body(), 10)
+    second, third = first.again(), first.again().again()
+    assert len({first.key, second.key, third.key}) == 3
+    assert [one.number for one in (first, second, third)] == [0, 1, 2]
+    assert third.body == first.body
+    assert second == Request.of(body(), 10).again()
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_lost_reply_is_counted_at_its_worst(store, broken):
     with scripted(lambda seen: RIGHT if seen.number else broken) as server:
         asked = ask_for(store, server, [request_of("a")], timeout_s=0.2)
     assert len(server.seen) == 2
-    worst = request_of("a").max_prompt_tokens + 64
+    worst = request_of("a").prompt_tokens() + 64
     assert asked.spent == Spent(2, worst + 10, 0.0)
     assert store.spent("test") == asked.spent
 
@@ -289,7 +289,7 @@ def test_a_server_that_is_not_there_stops_after_a_few(store):
     with pytest.raises(UserError, match=f"{FEW} requests in a row had no reply.*127.0.0.1:{port}"):
         ask_for(store, type("Nobody", (), {"port": port}), 1000, concurrency=2)
     assert store.spent("test").tokens == 0
-    assert FEW * MAX_ATTEMPTS <= store.spent("test").requests <= (FEW + 2) * MAX_ATTEMPTS
+    assert store.spent("test").requests == 0  # no server has seen one
 
 
 def test_an_error_of_who_makes_the_requests_loses_no_reply(store):
@@ -389,7 +389,7 @@ def test_several_runs_together_stay_below_a_cap(store, cap):
     log = []
     with scripted(counting(log)) as server:
         for most in (40, 80, 80, 120):
-            caps = Caps(**{cap: most if cap == "max_requests" else most * 1000})
+            caps = Caps(**{cap: most if cap == "max_requests" else most * 500})
             asked = ask_for(store, server, 1000, caps)
             assert asked.capped == f"caps.{cap} {getattr(caps, cap)}"
             assert asked.not_asked == 1000 - asked.found - asked.replied > 0
@@ -402,7 +402,7 @@ def test_several_runs_together_stay_below_a_cap(store, cap):
             if cap == "max_requests":
                 assert spent.requests == most  # and it is used up
             else:  # but for the worst of one request
-                assert spent.tokens > most * 1000 - 1300
+                assert spent.tokens > most * 500 - 300
 
 
 def test_money_is_capped_too(store):
@@ -421,8 +421,54 @@ def test_what_is_found_costs_nothing(store):
     assert (asked.found, asked.capped) == (10, None)
 
 
+FREE = {"usd_per_million_input": 0.0, "usd_per_million_output": 0.0}
+
+
+@pytest.mark.parametrize("given", [{}, {"usd_per_million_input": 1.0}])
+def test_a_cap_on_money_needs_prices(store, given):
+    with (
+        scripted(lambda seen: RIGHT) as server,
+        pytest.raises(UserError, match="max_usd 5.0 caps nothing without .*usd_per_million_output"),
+    ):
+        ask_for(store, server, 10, Caps(max_usd=5.0), **given)
+    assert server.seen == []
+
+
+def test_a_template_that_is_longer_than_thought_is_learned(store):
+    """Only what went before the first reply can pass a cap."""
+    with scripted(lambda seen: reply("a", tokens=(900, 3))) as server:
+        asked = ask_for(store, server, 100, Caps(max_tokens=10_000), concurrency=1)
+    assert asked.capped == "caps.max_tokens 10000"
+    assert 9000 < asked.spent.tokens <= 10_000
+    assert (
+        asked.room
+        == "one request may cost up to 965 tokens (prompt and max_tokens), the cap leaves 67"
+    )
+
+
+def test_behind_a_cap_what_the_store_has_is_still_counted(store):
+    with scripted(lambda seen: RIGHT) as server:
+        ask_for(store, server, [request_of(f"question {n}") for n in range(5, 10)])
+        asked = ask_for(store, server, 10, Caps(max_requests=7), concurrency=1)
+    assert (asked.found, asked.replied, asked.not_asked) == (5, 2, 3)
+    assert asked.capped == "caps.max_requests 7"
+
+
+def test_what_is_sure_and_what_is_not_are_apart(store):
+    said = [no(429), CLOSE, RIGHT]
+    with scripted(lambda seen: said[min(seen.number, 2)]) as server:
+        asked = ask_for(store, server, [request_of("a")])
+    worst = request_of("a").prompt_tokens() + 64
+    assert (asked.sure, asked.unsure) == (Spent(3, 10), Spent(1, worst))
+    assert (asked.throttled, asked.spent) == (1, Spent(3, worst + 10))
+    assert store.unsure("test") == Spent(1, worst, 0.0)
+    assert store.cost() == Spent()
+    store.find([request_of("a").key, request_of("never").key])
+    assert store.cost() == asked.spent
+
+
 def test_a_cap_of_nothing_sends_nothing(store):
     with scripted(lambda seen: RIGHT) as server:
-        asked = ask_for(store, server, 10, Caps(max_usd=0.0, max_tokens=0))
+        asked = ask_for(store, server, 10, Caps(max_usd=0.0, max_tokens=0), **FREE)
     assert (asked.not_asked, asked.capped) == (10, "caps.max_tokens 0")
     assert server.seen == []
