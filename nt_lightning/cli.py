@@ -179,7 +179,7 @@ def run(argv: Sequence[str] | None) -> int:
             _say_how_to_go_on()
             return EXIT_SIGINT
         return stop.code if isinstance(stop.code, int) else 1
-    except FileNotFoundError as error:
+    except (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(str(error)) from error
     except ValueError as error:
         # jsonargparse swallows what a constructor says into the story of a union that did not fit

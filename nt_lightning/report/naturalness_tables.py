@@ -41,6 +41,8 @@ def _controls(report: Report) -> Table:
         f"{gain['with_shares_held']:.4g} with each teacher's share held (stratified): the rest "
         f"comes from the choice of teachers; {controls[-1]['name']}"
     )
+    if controls[-1]["questions"] < controls[0]["questions"]:
+        caption += ", for the questions that it has answered: not the same ones"
     table = _table(f"Responses by {score} of {report['student']}, and other choices", caption)
     table.add_column("", overflow="fold")
     for control in controls:
@@ -87,7 +89,7 @@ def _side_by_side(report: Report) -> Table:
         f"teachers by their numbers above; tau: Kendall's of the ranking with that by {first}; "
         f"rho: Spearman's of the responses' scores with {first}; step length: rank correlation of "
         "the score (higher is better) with the tokens per step, over all responses and within "
-        "teachers"
+        "teachers; length: the longer first; an ifd above 1 counts as none"
     )
     table = _table("Rankings by every score", caption)
     table.add_column("score", no_wrap=True)
@@ -114,6 +116,7 @@ def _with_first(matrix: Sequence[Sequence[float | None]], found: Report) -> dict
 def _warnings(warnings: Sequence[Mapping[str, str]]) -> Iterator[Table]:
     if warnings:
         table = _table("Warnings", "")
+        table.show_header = False
         table.add_column("", no_wrap=True)
         table.add_column("", overflow="fold")
         for warning in warnings:

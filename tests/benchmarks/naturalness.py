@@ -169,7 +169,7 @@ def run_memory() -> Result:
 
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"vocab_size": 128_000, "max_position_embeddings": 32_768}
-        scorer = NaturalnessScorer(save_tiny_student(Path(folder), **sizes), (0, 1, 2, 3, 4))
+        scorer = NaturalnessScorer(save_tiny_student(Path(folder), **sizes))
         scorer.configure_model()
     rng = np.random.default_rng(0)
     ids = [rng.integers(3, 128_000, size) for size in (100, 16_000)]

@@ -22,6 +22,7 @@ from nt_lightning.student.naturalness.scorer import NaturalnessScorer
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.pool import Pool, write_pool
 from nt_lightning.traces.scores import find_scores, read_steps
+from nt_lightning.traces.steps import StepSplitter
 from tests.naturalness import load_scorer, naive_local, score
 from tests.tiny import save_tiny_pool, save_tiny_student
 
@@ -328,3 +329,38 @@ def test_rows_of_a_file_are_lists_for_steps(pool, student):
         "lalp_1",
         "lalp_2",
     ]
+
+
+class Words(StepSplitter):
+    """A user's own: a word is a step."""
+
+    def __init__(self, size: int = 1) -> None:
+        self.size = size
+
+    def spans(self, text, hints=None):
+        edges = [0, *range(self.size, len(text), self.size), len(text)]
+        return list(zip(edges, edges[1:], strict=False)) if text else []
+
+
+class Broken(StepSplitter):
+    """Leaves out the first character."""
+
+    def spans(self, text, hints=None):
+        return [(1, len(text))]
+
+
+def test_a_splitter_of_ones_own(pool, student, capsys):
+    path = f"{__name__}.Words"
+    assert run(pool, student, "--data.splitter", path, "--data.splitter.size", 9) == 0
+    assert find_scores(Pool(pool)).info["splitter"]["arguments"] == {"size": 9}
+    assert run(pool, student, "--data.splitter", "FixedTokenSteps", "--data.splitter.size", 8) == 0
+    assert len(list(Path(pool).glob("columns/scores-*"))) == 2
+    message = refused(capsys, pool, student, "--data.splitter", f"{__name__}.Broken")
+    assert "Broken.spans gave [(1, " in message
+    assert "for trace 'sum-000'; needed: pairs (start, end)" in message
+
+
+def test_a_folder_for_runs_that_cannot_be_made(pool, student, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    given = ["--trainer.default_root_dir", tmp_path / "file" / "runs"]
+    assert "Not a directory" in refused(capsys, pool, student, *given)

@@ -163,7 +163,12 @@ def _per_run(
     window: int | None,
     softcap: float | None,
 ) -> Tensor:
-    """Scaled dot-product attention run by run, [1, R, heads, head_dim]."""
+    """Scaled dot-product attention run by run, [1, R, heads, head_dim].
+
+    In float32: in bfloat16 every new length costs kernels that oneDNN compiles and keeps.
+    """
+    dtype = query.dtype
+    query, key, value = query.float(), key.float(), value.float()
     _, heads, total, width = query.shape
     out = query.new_empty(1, total, heads, width)
     band = layout.band(window, query.device)
@@ -190,7 +195,7 @@ def _per_run(
                 done = attend(query[:, :, rows], *part, groups, scaling, 0.0, softcap)
                 out[:, rows] = done.transpose(1, 2)
             begin += length
-    return out
+    return out.to(dtype)
 
 
 def _slice(band: Tensor, longest: int, query: int, first: int, stop: int) -> Tensor:

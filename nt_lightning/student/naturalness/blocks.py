@@ -18,10 +18,10 @@ from nt_lightning.student.naturalness.layout import Ints
 from nt_lightning.student.naturalness.scores import ResponseScores, aslec_casl
 from nt_lightning.traces.pool import Pool
 
-# A pool has about so many blocks of a size within these limits (our choice): a minute or two on a
+# A pool has about so many blocks of a size within these limits (our choice): half a minute on a
 # CPU, and on a GPU no more files than a folder can hold.
 NUM_BLOCKS = 2_000
-BLOCK_CHARACTERS = 30_000, 2_000_000
+BLOCK_CHARACTERS = 10_000, 2_000_000
 TEXTS = ("reasoning", "answer")
 
 

@@ -145,6 +145,12 @@ class ResponseScoring(LightningDataModule):
         self._mine = missing[trainer.global_rank :: trainer.world_size]
 
     @property
+    def num_stored(self) -> int:
+        """Responses whose scores are kept."""
+        missing = self.files.missing(self.blocks)
+        return len(self.pool) - sum(block.end - block.start for block in missing)
+
+    @property
     def num_mine(self) -> int:
         """Responses that this process has to score."""
         return sum(block.end - block.start for block in self._mine)
@@ -195,5 +201,5 @@ def _about(splitter: StepSplitter) -> dict[str, Any]:
     return {
         "class": type(splitter).__qualname__,
         "source": sha256_file(Path(source)) if source else "",
-        "arguments": own_arguments(splitter, object),
+        "arguments": own_arguments(splitter, StepSplitter),
     }

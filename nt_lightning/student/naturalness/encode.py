@@ -76,6 +76,7 @@ class ResponseEncoder:
         if tagged:
             ids, starts = [*ids, self.formatter.stop_token_id], [*starts, len(text)]
         spans = self.splitter.spans(text, StepHints(starts, step_starts, span))
+        self._check(spans, text, trace_id)
         lengths = np.array(step_lengths(starts, spans), dtype=np.int64)
         return ResponseTokens(
             trace_id,
@@ -95,6 +96,23 @@ class ResponseEncoder:
         closing = f"\n{THINK_CLOSE}\n\n" if tagged else between
         begin = len(opening)
         return f"{opening}{reasoning}{closing}{answer}", (begin, begin + len(reasoning))
+
+    def _check(self, spans: Any, text: str, trace_id: str) -> None:
+        """Raise UserError where a splitter, perhaps the user's own, breaks its promise."""
+        edges = [0]
+        try:
+            for start, end in spans:
+                if start != edges[-1] or not start < end:
+                    raise ValueError
+                edges.append(end)
+            if edges[-1] != len(text):
+                raise ValueError
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{type(self.splitter).__name__}.spans gave {str(spans)[:80]} for trace "
+                f"{trace_id!r}; needed: pairs (start, end) that follow each other from 0 to "
+                f"{len(text)}, none of them empty"
+            ) from None
 
     def _tokens(self, text: str, apart: str) -> tuple[list[int], list[int]]:
         """Ids and first characters of a text whose beginning ``apart`` is tokenised apart."""

@@ -63,7 +63,8 @@ def score_responses(
     try:
         trainer.predict(scorer, data, return_predictions=False)
     except (SystemExit, SIGTERMException):  # Lightning's answers to Ctrl+C and to SIGTERM
-        log.warning("stopped; the same command goes on where it was")
+        kept = f"{data.num_stored} of {len(data.pool)} responses are kept"
+        log.warning("stopped; %s, the same command goes on with the others", kept)
         raise
     trainer.strategy.barrier()  # the last block is written
     if not trainer.is_global_zero:

@@ -46,6 +46,8 @@ class NaturalnessScorer(StudentModule):
         super().__init__(model_name, None, None, False, ResponseSettings())
         self.dtype_name = dtype
         self._progress = ExitStack()
+        self._num_done = 0
+        self._report: Callable[[int], None] = lambda _: None
 
     def configure_model(self) -> None:
         """Load the student, and prove that runs behind one question are what they are alone."""
@@ -80,7 +82,7 @@ class NaturalnessScorer(StudentModule):
         self._num_done, world = 0, trainer.world_size
         label = "responses" if world == 1 else f"responses of process 1 of {world}"
         bar = progress_bar(label, trainer.datamodule.num_mine, enabled=trainer.is_global_zero)
-        self._report: Callable[[int], None] = self._progress.enter_context(bar)
+        self._report = self._progress.enter_context(bar)
 
     def predict_step(self, block: ScoringBlock, batch_idx: int) -> None:  # type: ignore[override]
         """Score a block's responses and write them."""
@@ -102,7 +104,8 @@ class NaturalnessScorer(StudentModule):
         """
         borders = np.cumsum([0, *(plan.num_values for plan in batch.plans)])
         values, ranks = np.full(borders[-1], np.nan), np.zeros(borders[-1], dtype=np.int64)
-        for row in batch.rows:
+        for number, row in enumerate(batch.rows):
+            self._report(self._num_done + len(batch.plans) * number // len(batch.rows))
             if self._trainer is not None and self.trainer.received_sigterm:
                 raise SIGTERMException  # Lightning's predict loop does not look
             found = self.score_row(row.to(self.device))

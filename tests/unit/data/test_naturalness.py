@@ -291,7 +291,7 @@ def test_bad_scores(pool, tmp_path, kind, monkeypatch):
     with pytest.raises(UserError, match="has scores of other traces than those of"):
         taken(pool, kind(scores=str(folder)))
     add_scores(pool, {"lalp_4": [0.0] * len(BY_HAND)}, key="1")
-    with pytest.raises(UserError, match="has several scores; name the folder of one"):
+    with pytest.raises(UserError, match="has several scores; name one with"):
         taken(pool, kind())
     assert taken(pool, kind(scores=str(scores_folder(pool.folder, "0"))))[0]
     monkeypatch.setattr(Filters, "apply", None)  # all is said before the filters take their time
