@@ -127,7 +127,8 @@ def _predict(embedder: QuestionEmbedder, options: dict[str, Any]) -> Trainer:
     except SystemExit as stop:  # Lightning's answer to Ctrl+C and SIGTERM
         if trainer.is_global_zero:
             log.warning("stopped; the same command goes on where it was")
-        code = EXIT_SIGTERM if isinstance(stop, SIGTERMException) else EXIT_SIGINT
+        terminated = isinstance(stop, SIGTERMException) or stop.code == EXIT_SIGTERM
+        code = EXIT_SIGTERM if terminated else EXIT_SIGINT
         raise SystemExit(code) from None
     finally:
         embedder.close()
