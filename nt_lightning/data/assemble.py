@@ -160,14 +160,21 @@ def pick(pool: Pool, wanted: Wanted, selection: Selection) -> Picked:
     if known is not None:
         for name in known.column_names:
             candidates = candidates.append_column(name, known[name])
-    # what a select command has chosen by this seed has no luck left for another draw by it
-    depth = pool.manifest["lineage"].get(SELECTIONS, 0)
-    seed = seed_of_part(wanted.seed, depth) if depth else wanted.seed
+    seed = seed_of_choice(pool, wanted)
     chosen = choose(candidates, selection.select, wanted.budget, num_val=wanted.num_val, seed=seed)
     if details is not None:
         chosen = chosen._replace(details={**chosen.details, **details(rows[chosen.train])})
     codes = wanted.mixing.mode_codes(candidates, wanted.seed)
     return Picked(rows, left.dropped, chosen, codes)
+
+
+def seed_of_choice(pool: Pool, wanted: Wanted) -> int:
+    """Seed of the validation split and of the selection.
+
+    What a select command has chosen by a seed has no luck left for another draw by it.
+    """
+    depth = pool.manifest["lineage"].get(SELECTIONS, 0)
+    return seed_of_part(wanted.seed, depth) if depth else wanted.seed
 
 
 def filled_modes(pool: Pool, wanted: Wanted, picked: Picked) -> ThinkModes:

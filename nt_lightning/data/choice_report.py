@@ -62,7 +62,8 @@ def choice_report(
 
 def _warnings(scored: Competing, asked: Competing, score: str) -> Iterator[Warned]:
     there = [asked.names[number] for number in np.unique(asked.teachers)]
-    yield from same_family(str(scored.scores.info["model_name"]), there)
+    info = scored.scores.info
+    yield from same_family(str(info["model_name"]), there, info.get("model_type", ""))
     better = scored.better(score)
     yield from confounded(
         score, step_length_correlation(better, scored.step_tokens, scored.teachers)

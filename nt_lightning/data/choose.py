@@ -71,9 +71,8 @@ def choose(table: pa.Table, select: Select, budget: Budget, *, num_val: int, see
     _refuse_more_than_there_is(budget.num_traces, num_val, total)
     val, rest = np.zeros(0, dtype=np.int64), np.arange(total)
     if num_val:
-        luck = uniform_from_ids(table[QUESTION_KEY], seed, "validation")
-        by_chance = np.argsort(luck, kind="stable")
-        val, rest = np.sort(by_chance[:num_val]), np.sort(by_chance[num_val:])
+        val = validation_rows(table[QUESTION_KEY], num_val, seed)
+        rest = np.setdiff1d(rest, val)
         table = take_rows(table, rest)
     selected = budget.ask(
         lambda size: _checked(select(table, size, seed), select, len(rest)), table
@@ -84,6 +83,18 @@ def choose(table: pa.Table, select: Select, budget: Budget, *, num_val: int, see
     codes[rest] = selected.reasons.codes
     reasons = Reasons(codes, [*selected.reasons.names, "kept for validation"])
     return Chosen(np.sort(rest[rows]), val, reasons, selected.details)
+
+
+def validation_rows(questions: pa.ChunkedArray, num_val: int, seed: int) -> Ints:
+    """Rows of the questions that are kept for validation, ascending.
+
+    Args:
+        questions: ``question_key`` of each candidate, [N].
+        num_val: How many.
+        seed: The seed that ``choose`` gets.
+    """
+    luck = uniform_from_ids(questions, seed, "validation")
+    return np.sort(np.argsort(luck, kind="stable")[:num_val])
 
 
 def _refuse_more_than_there_is(num_traces: int | None, num_val: int, total: int) -> None:

@@ -18,15 +18,16 @@ def identity_of(module: Any, base: type[Any]) -> list[Any]:
     """Source and arguments of a selection, and of those it is made of, as plain JSON.
 
     Args:
-        module: The selection.
+        module: The selection; its ``depends_on``, if it has one, is what else decides, as a list
+            of plain JSON.
         base: The class that all selections inherit; its arguments are told elsewhere.
 
     Raises:
         UserError: The selection keeps an argument under another name.
     """
     parts = [part for value in vars(module).values() for part in _parts(value, base)]
-    sources = [_sources(type(one), base) for one in (module, *parts)]
-    return [sources, own_arguments(module, base)]
+    sources = [sources_of(type(one), base) for one in (module, *parts)]
+    return [sources, own_arguments(module, base), *getattr(module, "depends_on", ())]
 
 
 def own_arguments(module: Any, base: type[Any]) -> dict[str, Any]:
@@ -76,8 +77,8 @@ def _parts(value: Any, base: type[Any]) -> Iterator[Any]:
                 yield from _parts(inner, base)
 
 
-def _sources(cls: type[Any], base: type[Any]) -> list[tuple[str, str, str]]:
-    """Module, name and source digest of a selection and the classes between it and the base."""
+def sources_of(cls: type[Any], base: type[Any]) -> list[tuple[str, str, str]]:
+    """Module, name and source digest of a class and of those between it and the base."""
     sources = []
     for parent in cls.__mro__[: cls.__mro__.index(base)]:
         file = inspect.getsourcefile(parent)

@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nt_lightning.data.assemble import Wanted
+from nt_lightning.data.assemble import Wanted, seed_of_choice
 from nt_lightning.data.choice_report import choice_report
-from nt_lightning.data.choose import Responses, one_per_question
+from nt_lightning.data.choose import Responses, one_per_question, validation_rows
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.data.plan import Ints
 from nt_lightning.data.randomness import uniform_from_ids
+from nt_lightning.data.score_warnings import another_student
 from nt_lightning.data.scored import Among, Competing, best_of, competing
 from nt_lightning.data.selected import Selected, one_reason, reasons_from
 from nt_lightning.data.teacher_report import teacher_report
@@ -36,7 +37,7 @@ class _ByScore(TraceDataModule):
 
     Args:
         score: The score that decides.
-        scores: Folder of the scores; ``None``: the ones in the pool.
+        scores: Folder of the scores, whoever's they are; ``None``: the student's in the pool.
         among: Which responses compete.
         **rest: Arguments of ``TraceDataModule``.
 
@@ -60,16 +61,27 @@ class _ByScore(TraceDataModule):
     def require(self, pool: Pool) -> None:
         """Raise UserError where there are no scores, not this one, or no verdicts."""
         pool.require(["correct"] if self.among == "correct" else [])
-        find_scores(pool, self.scores).ratio(self.score)
+        self._find(pool).ratio(self.score)
+
+    @property
+    def depends_on(self) -> list[str]:
+        """The student, whose scores are taken where the pool has those of several."""
+        return [self.model_name]
+
+    def _find(self, pool: Pool) -> Scores:
+        return find_scores(pool, self.scores, self.model_name)
 
     def _compete(self, pool: Pool, wanted: Wanted, left: Ints) -> Competing:
-        scores = find_scores(pool, self.scores)
-        return competing(pool, scores, left, wanted.teachers, self.among)
+        return competing(pool, self._find(pool), left, wanted.teachers, self.among)
 
-    def _about(self, scores: Scores) -> dict[str, Any]:
-        """What the audit tells of the scores."""
+    def _told(self, report: Mapping[str, Any], scores: Scores) -> dict[str, Any]:
+        """A report with what the scores are, and a warning where they are another student's."""
         info = {name: scores.info.get(name) for name in ("model_name", "created")}
-        return {**info, "folder": str(scores.folder), "among": self.among}
+        about = {**info, "folder": str(scores.folder), "among": self.among}
+        found = another_student(scores.info["model_name"], self.model_name)
+        warnings = [*(one._asdict() for one in found), *report["warnings"]]
+        _say(warnings)
+        return {**report, "warnings": warnings, "scores": about}
 
 
 class NaturalnessSelection(_ByScore):
@@ -78,11 +90,14 @@ class NaturalnessSelection(_ByScore):
     The audit shows the choice beside others (``response_controls``), so that nobody mistakes the
     choice of a teacher for that of a response. Questions are drawn by chance, the same ones first
     whatever the score (our choice); those without a scored response that may compete are left out.
+    Questions for validation keep the response of the first teacher in order, as other selections
+    have it, so that losses can be compared (our choice).
 
     Args:
         score: The score whose best response is taken: ``lalp_4`` as in the paper, ``galp`` and so
             on; ties by luck.
-        scores: Folder of the scores; ``None``: the pool's own, of which it then has one set.
+        scores: Folder of the scores, whoever's they are; ``None``: the student's own in the pool,
+            which then has one set of them.
         among: ``correct``: verified responses compete, as in the paper; ``all``.
         **rest: Arguments of ``TraceDataModule``; ``teachers`` are those whose responses compete.
 
@@ -111,6 +126,8 @@ class NaturalnessSelection(_ByScore):
         table = pool.read([QUESTION_KEY, "teacher"])
         keys = pc.dictionary_encode(table[QUESTION_KEY].combine_chunks()).indices.to_numpy()
         rows = one_per_question(table, wanted.teachers, left)
+        val = rows[_validation(table, rows, wanted.num_val, seed_of_choice(pool, wanted))]
+        best = best[~np.isin(keys[best], keys[val])]
         taken = np.full(keys.max() + 1, -1)
         for part in (rows, best):  # the later one replaces
             taken[keys[part]] = part
@@ -139,8 +156,7 @@ class NaturalnessSelection(_ByScore):
     ) -> dict[str, Any]:
         """The choice for the training questions beside its controls, and warnings."""
         report = choice_report(found, scored, self.score, rows, seed=seed)
-        _say(report["warnings"])
-        return {"response_choice": {**report, "scores": self._about(found.scores)}}
+        return {"response_choice": self._told(report, found.scores)}
 
 
 class TeacherSelection(_ByScore):
@@ -148,10 +164,13 @@ class TeacherSelection(_ByScore):
 
     The mean is over the questions that all teachers answer. Once the teacher is chosen, all its
     traces that the filters leave are candidates; ``filters`` keep the correct ones (our choice).
+    A question that would be kept for validation with any of the teachers is not among those by
+    which they are compared (our choice).
 
     Args:
         score: The score whose mean decides.
-        scores: Folder of the scores; ``None``: the pool's own, of which it then has one set.
+        scores: Folder of the scores, whoever's they are; ``None``: the student's own in the pool,
+            which then has one set of them.
         among: Responses that are compared: ``all``, since the paper compares teachers without
             verifying, or ``correct`` (our choice, as the paper's text leaves it open).
         **rest: Arguments of ``TraceDataModule``; ``teachers`` are those to choose from.
@@ -177,17 +196,38 @@ class TeacherSelection(_ByScore):
         table = pool.read([QUESTION_KEY, "teacher"])
         one_per_question(table, wanted.teachers, left)  # says which teachers are unknown
         found = self._compete(pool, wanted, left)
+        if wanted.num_val:
+            found = self._without_validation(
+                found, table, left, wanted, seed_of_choice(pool, wanted)
+            )
         report = teacher_report(found, self.score, seed=wanted.seed)
-        report["scores"] = self._about(found.scores)
+        report = self._told(report, found.scores)
         rows = one_per_question(table, [report["teacher"]], left)
         log.info("the teacher with the best %s is %r", self.score, report["teacher"])
-        _say(report["warnings"])
         return Responses(rows, None, lambda _: {"teacher_choice": report})
+
+    def _without_validation(
+        self, found: Competing, table: pa.Table, left: Ints, wanted: Wanted, seed: int
+    ) -> Competing:
+        """What competes but for questions that are kept for validation with some teacher."""
+        held = []
+        for name in found.names:
+            rows = one_per_question(table, [name], left)
+            held.append(rows[_validation(table, rows, wanted.num_val, seed)])
+        keys = table[QUESTION_KEY].combine_chunks()
+        kept = keys.take(pa.array(np.concatenate(held)))
+        is_kept = pc.is_in(keys.take(pa.array(found.rows)), kept).to_numpy(zero_copy_only=False)
+        return found.only(np.flatnonzero(~is_kept))
 
     def select(self, columns: pa.Table, size: int | None, seed: int) -> Selected:
         """Questions uniformly at random."""
         order = np.argsort(_luck_of_questions(columns, seed), kind="stable")
         return Selected(order[:size], one_reason(columns.num_rows, "by chance"))
+
+
+def _validation(table: pa.Table, rows: Ints, num_val: int, seed: int) -> Ints:
+    """Places in ``rows``, one a question, of what is kept for validation."""
+    return validation_rows(table[QUESTION_KEY].take(pa.array(rows)), num_val, seed)
 
 
 def _luck_of_questions(columns: pa.Table, seed: int) -> Any:

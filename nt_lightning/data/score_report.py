@@ -106,8 +106,9 @@ def _not_compared(found: Competing, main: str) -> dict[str, Any]:
     names = [main, *(name for name in found.scores.names if name != main)]
     better = [found.better(name) for name in names]
     step_length = step_length_correlation(better[0], found.step_tokens, found.teachers)
+    info = found.scores.info
     warnings = [
-        *same_family(str(found.scores.info["model_name"]), found.names),
+        *same_family(str(info["model_name"]), found.names, info.get("model_type", "")),
         *confounded(main, step_length),
     ]
     return {

@@ -11,6 +11,7 @@ import numpy as np
 from nt_lightning.data.draws import Floats
 from nt_lightning.data.plan import Ints
 from nt_lightning.data.teacher_ranking import TeacherRanking, pearson, spearman, within_groups
+from nt_lightning.traces.scores import same_student
 
 FEW_PROMPTS = 50  # our choice
 CONFOUNDED = 0.3  # a "medium" correlation by Cohen's convention; our choice
@@ -47,10 +48,28 @@ def families_of(name: str) -> set[str]:
     return {family for family, pattern in FAMILIES.items() if re.search(pattern, last)}
 
 
-def same_family(student: str, teachers: Sequence[str]) -> Iterator[Warned]:
-    """Teachers of the student's family, whose responses it finds natural in any case."""
+def another_student(scored_by: str, trained: str) -> Iterator[Warned]:
+    """Scores by a student that is not the one to be trained."""
+    if not same_student(scored_by, trained):
+        yield Warned(
+            "another_student",
+            f"the scores are by {scored_by!r} and the student is {trained!r}: what one finds "
+            "natural the other may not",
+        )
+
+
+def same_family(student: str, teachers: Sequence[str], model_type: str = "") -> Iterator[Warned]:
+    """Teachers of the student's family, whose responses it finds natural in any case.
+
+    Args:
+        student: Its name.
+        teachers: Their names.
+        model_type: The student's architecture, which counts where its name tells of no family (our
+            choice): many families are of another one's architecture.
+    """
+    own = families_of(student) or families_of(model_type)
     for teacher in teachers:
-        if shared := families_of(student) & families_of(teacher):
+        if shared := own & families_of(teacher):
             names = " and ".join(sorted(shared))
             yield Warned(
                 "same_family",

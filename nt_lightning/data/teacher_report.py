@@ -62,7 +62,7 @@ def teacher_report(
     student = str(found.scores.info["model_name"])
     best = rankings[score]
     warnings = [
-        *same_family(student, found.names),
+        *same_family(student, found.names, found.scores.info.get("model_type", "")),
         *confounded(score, step_length[score]),
         *uncertain(score, best, found.names),
     ]

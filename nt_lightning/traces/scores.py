@@ -7,7 +7,7 @@ list per score, one value a step. Log-probabilities are in nats.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,16 +25,9 @@ from nt_lightning.traces.pool import Pool
 SCORES, STEPS = "scores.parquet", "steps.parquet"
 FOLDERS = "scores-*"
 LOWER_IS_BETTER = frozenset({"rsr", "mean_surprisal", "mean_rank"})
+RSR_PARTS = ("clipped_rank_sum", "surprisal_sum")
 # columns of ``scores.parquet`` that are no score: what a response is, and parts of scores
-NOT_SCORES = (
-    "id",
-    "teacher",
-    "scored_steps",
-    "clipped_rank_sum",
-    "surprisal_sum",
-    "step_first_logprob",
-    "unscored_reason",
-)
+NOT_SCORES = ("id", "teacher", "scored_steps", "step_first_logprob", "unscored_reason", *RSR_PARTS)
 
 
 class Ratio(NamedTuple):
@@ -95,10 +88,9 @@ class Scores(NamedTuple):
         better = self.better(name)
         if name != "rsr":
             return Ratio(better, np.where(np.isfinite(better), 1.0, np.nan))
-        parts = ("clipped_rank_sum", "surprisal_sum")
-        if missing := [part for part in parts if part not in self.table.column_names]:
+        if missing := [part for part in RSR_PARTS if part not in self.table.column_names]:
             raise UserError(f"{self.folder} has 'rsr' without its part {missing[0]!r}; score again")
-        ranks, surprisal = (self.column(part) for part in parts)
+        ranks, surprisal = (self.column(part) for part in RSR_PARTS)
         known = np.isfinite(better)
         return Ratio(np.where(known, -ranks, np.nan), np.where(known, surprisal, np.nan))
 
@@ -117,40 +109,55 @@ def scores_folder(pool: str | Path, key: str) -> Path:
     return Path(pool) / "columns" / f"scores-{key}"
 
 
-def score_command(pool: str | Path) -> str:
-    """The command that scores a pool."""
-    given = shlex.join(["--data.pool", str(pool)])
-    return f"python -m nt_lightning score --config recipes/score/local_naturalness.yaml {given}"
+def score_command(pool: str | Path, model_name: str | None = None) -> str:
+    """The command that scores a pool with a student; ``None``: that of the recipe."""
+    options = ["--data.pool", str(pool)]
+    options += [] if model_name is None else ["--model.model_name", model_name]
+    recipe = "recipes/score/local_naturalness.yaml"
+    return f"python -m nt_lightning score --config {recipe} {shlex.join(options)}"
 
 
-def find_scores(pool: Pool, folder: str | None = None) -> Scores:
+def same_student(one: str, other: str) -> bool:
+    """Whether two names are one student's: the same Hub id, or the same folder."""
+    return Path(one).resolve() == Path(other).resolve()
+
+
+def find_scores(pool: Pool, folder: str | None = None, model_name: str | None = None) -> Scores:
     """The scores of exactly the traces of a pool.
 
     Args:
         pool: The pool.
-        folder: Where they lie; ``None``: in the pool, which then has one set of them.
+        folder: Where they lie, whoever the student is; ``None``: in the pool, which then has
+            one set of them by the student.
+        model_name: The student; ``None``: any.
 
     Raises:
-        UserError: There are none or several, they are of other traces, or a byte is not what was
-            written.
+        UserError: There are none or several, they are another student's or of other traces, or a
+            byte is not what was written.
     """
     if folder is not None:
         return _of_pool(Path(folder), pool)
-    there = [
-        path
-        for path in sorted(pool.folder.glob(f"columns/{FOLDERS}"))
-        if read_info(path)["pool_digest"] == pool.digest
-    ]
+    infos = {path: read_info(path) for path in sorted(pool.folder.glob(f"columns/{FOLDERS}"))}
+    there = {path: info for path, info in infos.items() if info["pool_digest"] == pool.digest}
+    command = score_command(pool.folder, model_name)
     if not there:
+        raise UserError(f"{pool.folder} has no scores; make them with\n{command}")
+    own = {
+        path: info
+        for path, info in there.items()
+        if model_name is None or same_student(info["model_name"], model_name)
+    }
+    if not own:
         raise UserError(
-            f"{pool.folder} has no scores; make them with\n{score_command(pool.folder)}"
+            f"{pool.folder} has no scores by {model_name!r}, the student (data.model_name); make "
+            f"them with\n{command}\nor name another student's with --data.scores FOLDER:\n"
+            f"{_listed(there)}"
         )
-    if len(there) > 1:
-        said = "\n".join(f"{path} ({_about(read_info(path))})" for path in there)
+    if len(own) > 1:
         raise UserError(
-            f"{pool.folder} has several scores; name one with --data.scores FOLDER:\n{said}"
+            f"{pool.folder} has several scores; name one with --data.scores FOLDER:\n{_listed(own)}"
         )
-    return _of_pool(there[0], pool)
+    return _of_pool(next(iter(own)), pool)
 
 
 def open_scores(folder: Path) -> Scores:
@@ -174,6 +181,24 @@ def read_steps(folder: Path, columns: list[str] | None = None) -> pa.Table:
             ``galp``, ``lalp_0`` and so on; ``None``: all.
     """
     return pq.read_table(folder / STEPS, columns=columns)
+
+
+def step_parts(folder: Path, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
+    """Scores of each step in the parts in which they were written, one at a time in memory.
+
+    Args:
+        folder: That of the scores.
+        columns: As ``read_steps`` has them.
+
+    Yields:
+        Row of a part's first trace in the pool, and the part.
+    """
+    first = 0
+    with pq.ParquetFile(folder / STEPS) as file:
+        for number in range(file.num_row_groups):
+            part = file.read_row_group(number, columns=columns)
+            yield first, part
+            first += len(part)
 
 
 def write_scores(
@@ -202,10 +227,15 @@ def write_scores(
         write_info(partial, (SCORES, STEPS), info)
 
 
+def _listed(infos: Mapping[Path, Mapping[str, Any]]) -> str:
+    return "\n".join(f"{path} ({_about(info)})" for path, info in infos.items())
+
+
 def _about(info: Mapping[str, Any]) -> str:
     """What tells scores apart."""
     splitter = info.get("splitter", {}).get("class")
     parts = [info["model_name"], info.get("dtype"), splitter, info.get("windows")]
+    parts.append(info["created"][:19])
     return ", ".join(str(part) for part in parts if part is not None)
 
 

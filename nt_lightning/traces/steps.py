@@ -22,7 +22,9 @@ MAX_FORMULA = 2000
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?=[^\S\n]+\S)|(?<=\n)(?!(?:[^\S\n]*\n))")
 _LINES_END = re.compile(r"(?<=\n)(?!(?:[^\S\n]*\n))")
 _WHOLE = re.compile(
-    r"(?P<fence>```|~~~).*?(?:(?P=fence)|\Z)"  # a code block that is never closed runs to the end
+    # CommonMark's rule keeps "fun~~~" and "```x``` is" from opening a block; one that is never
+    # closed runs to the end, and any fence that is as long closes it (our choice)
+    r"^ {0,3}(?P<fence>`{3,}(?=[^`\n]*$)|~{3,}).*?(?:^ {0,3}(?P=fence)|\Z)"
     r"|`[^`\n]+`"
     rf"|\$\$.{{1,{MAX_FORMULA}}}?\$\$"
     rf"|\\\[.{{1,{MAX_FORMULA}}}?\\\]"
@@ -30,7 +32,7 @@ _WHOLE = re.compile(
     rf"|\\begin\{{(?P<env>\w+\*?)\}}.{{0,{MAX_FORMULA}}}?\\end\{{(?P=env)\}}"
     # Pandoc's rule keeps "$5. He has $6" from being a formula
     r"|(?<![\\$])\$(?=[^\s$])[^$\n]*(?<=\S)\$(?!\d)",
-    re.DOTALL,
+    re.DOTALL | re.MULTILINE,
 )
 
 Span = tuple[int, int]
@@ -50,12 +52,20 @@ class StepHints(NamedTuple):
     reasoning: Span = (0, 0)
 
 
+class NoStepsError(UserError):
+    """A response cannot be cut; the others can, so that this one stays without scores."""
+
+
 class StepSplitter(ABC):
     """Cuts a response into steps."""
 
     @abstractmethod
     def spans(self, text: str, hints: StepHints = StepHints()) -> list[Span]:
-        """Consecutive spans (start, end) that cover ``text``; none of them is empty."""
+        """Consecutive spans (start, end) that cover ``text``; none of them is empty.
+
+        Raises:
+            NoStepsError: This response cannot be cut; the reason is kept beside it.
+        """
 
 
 class SentenceSteps(StepSplitter):
@@ -117,16 +127,17 @@ class ColumnSteps(StepSplitter):
         """See ``StepSplitter``; needs ``hints.step_starts`` and ``hints.reasoning``.
 
         Raises:
-            UserError: The column is null, or a step begins outside the reasoning.
+            NoStepsError: The column is null, or a step begins outside the reasoning (our choice:
+                annotations of some responses fail, and stop none of the others).
         """
-        if hints.step_starts is None:
-            raise UserError(
+        if hints.step_starts is None or None in hints.step_starts:
+            raise NoStepsError(
                 "column 'step_starts' is null; `python -m nt_lightning pool annotate` writes it"
             )
         begin, end = hints.reasoning
         cuts = sorted({begin + start for start in hints.step_starts})
         if cuts and not begin <= cuts[0] <= cuts[-1] <= end:
-            raise UserError(
+            raise NoStepsError(
                 f"column 'step_starts' has {min(hints.step_starts)} to {max(hints.step_starts)}; "
                 f"the reasoning has {end - begin} characters"
             )

@@ -94,7 +94,8 @@ def selects_on_the_embedded_pool(data, tmp_path, monkeypatch):
     if data.column_folders == ("scores-*",):
         with pytest.raises(UserError, match="has no scores; make them with"):
             pick(pool, data.wanted, data)
-        scored = add_scores(pool, {"lalp_4": np.random.default_rng(0).normal(size=len(pool))})
+        values = np.random.default_rng(0).normal(size=len(pool))
+        scored = add_scores(pool, {"lalp_4": values}, student=data.model_name)
     if type(data).__name__ == "NearestNeighbourSelection":
         monkeypatch.chdir(tmp_path)
         rows = pool.read().slice(0, 40)

@@ -6,24 +6,33 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from safetensors.torch import load_file, save_file
+from tokenizers import processors
+from transformers import AutoTokenizer
 
 from nt_lightning.__main__ import main
+from nt_lightning.errors import UserError
+from nt_lightning.files import digest
 from nt_lightning.models import load_tokenizer
 from nt_lightning.student.naturalness import blocks
+from nt_lightning.student.naturalness import data as scoring_data
+from nt_lightning.student.naturalness.data import ResponseScoring
 from nt_lightning.student.naturalness.encode import ResponseEncoder
+from nt_lightning.student.naturalness.score import score_responses
 from nt_lightning.student.naturalness.scorer import NaturalnessScorer
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.pool import Pool, write_pool
 from nt_lightning.traces.scores import find_scores, read_steps
-from nt_lightning.traces.steps import StepSplitter
-from tests.naturalness import load_scorer, naive_local, score
+from nt_lightning.traces.steps import FixedTokenSteps, StepSplitter
+from tests.naturalness import load_scorer, naive_local, naive_log_probs, score
 from tests.tiny import save_tiny_pool, save_tiny_student
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +136,7 @@ def test_scores_are_those_of_each_response_alone(pool, student):
         np.testing.assert_allclose(steps[row]["lalp_1"], local, atol=1e-4)
     assert found.info["windows"] == [0, 1, 2]
     assert found.info["dtype"] == "float32"
+    assert found.info["model_type"] == "llama"
     assert found.info["splitter"]["class"] == "SentenceSteps"
 
 
@@ -247,6 +257,30 @@ def test_responses_that_cannot_be_scored_keep_a_reason(tmp_path, student):
     assert "the question has" in rows[3]["unscored_reason"]
 
 
+def test_a_pool_without_one_scored_response(tmp_path, student, capsys):
+    table = traces(answer=["7", "8"], question=["word " * 8000] * 2)
+    write_pool(table, tmp_path / "pool", {})
+    assert run(tmp_path / "pool", student) == 0
+    assert "Teachers are not compared" in capsys.readouterr().out
+    (page,) = (tmp_path / "runs").glob("*/naturalness.html")
+    assert "No step has a score." in page.read_text()
+    rows = find_scores(Pool(tmp_path / "pool")).table.to_pylist()
+    assert all("the question has" in row["unscored_reason"] for row in rows)
+    assert all(row["galp"] is None and row["lalp_0"] is None for row in rows)
+
+
+def test_annotations_that_failed_stop_no_other_response(tmp_path, student, capsys):
+    reasoning = "One goes. Two goes."
+    starts = pa.array([[0, 10], None, [0, 99]], pa.list_(pa.int64()))
+    table = traces(answer=["7"] * 3, reasoning=[reasoning] * 3, step_starts=starts)
+    write_pool(table, tmp_path / "pool", {})
+    assert run(tmp_path / "pool", student, "--data.splitter", "ColumnSteps") == 0
+    rows = find_scores(Pool(tmp_path / "pool")).table.to_pylist()
+    assert [row["galp"] is None for row in rows] == [False, True, True]
+    assert "is null" in rows[1]["unscored_reason"]
+    assert "has 0 to 99; the reasoning has 19 characters" in rows[2]["unscored_reason"]
+
+
 def test_a_student_that_gives_no_number(pool, student, tmp_path, capsys):
     broken = save_tiny_student(tmp_path / "broken")
     path = Path(broken) / "model.safetensors"
@@ -271,6 +305,9 @@ def test_a_student_that_gives_no_number(pool, student, tmp_path, capsys):
         (["--data.splitter", "ColumnSteps"], ["'step_starts' is missing"]),
         (["--data.splitter", "FixedTokenSteps", "--data.splitter.size", "0"], ["steps of 0"]),
         (["--trainer.precision", "bf16-mixed"], ["model.dtype"]),
+        (["--trainer.fast_dev_run", "true"], ["trainer.fast_dev_run is", "score needs every"]),
+        (["--trainer.limit_predict_batches", "2"], ["trainer.limit_predict_batches is 2; score"]),
+        (["--trainer.limit_predict_batches", "0.5"], ["trainer.limit_predict_batches is 0.5"]),
         (["--ckpt_path", "runs"], ["export"]),
         (["--model", "MaskedSFT"], ["score takes NaturalnessScorer, not MaskedSFT"]),
     ],
@@ -282,6 +319,17 @@ def test_mistakes(pool, student, capsys, monkeypatch, arguments, parts):
     assert not list(Path(pool).glob("columns/*"))
 
 
+@pytest.mark.parametrize("strategy", [FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy])
+def test_a_student_in_parts_is_refused(pool, student, strategy):
+    trainer = SimpleNamespace(precision="32-true", fast_dev_run=False, limit_predict_batches=1.0)
+    trainer.strategy = strategy.__new__(strategy)
+    said = f"trainer.strategy is {strategy.__name__}; allowed: one device, or ddp"
+    with pytest.raises(UserError, match=said):
+        score_responses(
+            trainer, NaturalnessScorer(student), ResponseScoring(pool, student), overwrite=False
+        )
+
+
 def test_a_damaged_block_is_named(pool, student, script, small_blocks, capsys):
     process = start(script, 0.5, pool, student)
     while not (found := list(Path(pool).glob("columns/.scores-*/block-000000.parquet"))):
@@ -291,6 +339,39 @@ def test_a_damaged_block_is_named(pool, student, script, small_blocks, capsys):
     process.communicate()
     found[0].write_bytes(b"PAR1 is damaged")
     assert "block-000000.parquet is damaged" in refused(capsys, pool, student)
+
+
+def test_a_missing_block_is_not_a_damaged_one(tmp_path):
+    files = blocks.BlockFiles(tmp_path / "scores")
+    with pytest.raises(UserError, match="block-000003.parquet is missing; give the command again"):
+        files.read(blocks.Block(3, 0, 1), steps=False)
+
+
+def test_a_bos_token_stands_in_front_of_a_response_without_its_question(pool, tmp_path):
+    """Where the tokenizer puts one in front of every text and the template does, too."""
+    folder = save_tiny_student(tmp_path / "bos")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert ResponseScoring(pool, folder).empty_prompt == ()
+    bos = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    tokenizer.bos_token = "<|endoftext|>"
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", bos)]
+    )
+    tokenizer.save_pretrained(folder)
+    assert ResponseScoring(pool, folder).empty_prompt == ()  # the template has none
+    tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
+    tokenizer.save_pretrained(folder)
+    assert ResponseScoring(pool, folder).empty_prompt == (bos,)
+    assert run(pool, folder) == 0
+    found = find_scores(Pool(pool))
+    assert found.info["empty_prompt"] == [bos]
+    trace = Pool(pool).read().slice(0, 1).to_pylist()[0]
+    encoder = ResponseEncoder(PromptFormatter(load_tokenizer(folder)))
+    one = encoder.encode(trace["id"], trace["question"], trace["reasoning"], trace["answer"])
+    scorer = load_scorer(folder, (0,))
+    alone, _ = naive_log_probs(scorer.model, [bos], one.response.tolist())
+    asked, _ = naive_log_probs(scorer.model, one.prompt.tolist(), one.response.tolist())
+    assert found.table["ifd"][0].as_py() == pytest.approx(asked.mean() / alone.mean(), abs=1e-4)
 
 
 def test_blocks_cover_the_pool_across_shards(tmp_path, monkeypatch):
@@ -364,3 +445,98 @@ def test_a_folder_for_runs_that_cannot_be_made(pool, student, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     given = ["--trainer.default_root_dir", tmp_path / "file" / "runs"]
     assert "Not a directory" in refused(capsys, pool, student, *given)
+
+
+# -- what the scores are kept by -------------------------------------------------------------------
+
+
+class Longer(Words):
+    """Inherits where it cuts."""
+
+
+class Nameless(StepSplitter):
+    """Its arguments have no names."""
+
+    def __init__(self, **given) -> None:
+        self.given = given
+
+    def spans(self, text, hints=None):
+        return [(0, len(text))]
+
+
+class Everything(StepSplitter):
+    """Its arguments have no names."""
+
+    def __init__(self, *given) -> None:
+        self.given = given
+
+    def spans(self, text, hints=None):
+        return [(0, len(text))]
+
+
+def test_sources_of_all_classes_of_a_splitter_are_told(pool, student):
+    scoring = ResponseScoring(pool, student, splitter=Longer())
+    told = scoring.made_by["splitter"]["sources"]
+    assert [name for _, name, _ in told] == ["Longer", "Words"]
+    assert all(len(source) == 64 for _, _, source in told)
+
+
+@pytest.mark.parametrize(("name", "said"), [("Nameless", "**given"), ("Everything", "*given")])
+def test_arguments_without_a_name_are_refused(pool, student, capsys, name, said):
+    message = refused(capsys, pool, student, "--data.splitter", f"{__name__}.{name}")
+    assert f"{name} takes {said}; scores are kept by the arguments" in message
+
+
+KINDS = {
+    "plain": {},
+    "splitter": {"splitter": FixedTokenSteps(8)},
+    "its arguments": {"splitter": FixedTokenSteps(9)},
+    "windows": {"windows": [0, 1]},
+    "shares": {"windows": [0, 1.0]},
+    "text": {"scored_text": "tagged"},
+    "ifd": {"ifd": False},
+    "system": {"system_prompt": "Be brief."},
+}
+
+
+def test_whatever_decides_a_score_decides_its_folder(pool, student, monkeypatch):
+    key = lambda given: digest(ResponseScoring(pool, student, **given).made_by)  # noqa: E731
+    keys = {name: key(given) for name, given in KINDS.items()}
+    monkeypatch.setattr(scoring_data, "version", lambda _: "0.0")
+    keys["versions"] = key({})
+    monkeypatch.undo()
+    monkeypatch.setattr(scoring_data, "_code_digest", lambda: "edited")
+    keys["code"] = key({})
+    assert len(set(keys.values())) == len(keys)
+
+
+def test_the_dtype_decides_the_folder(pool, student):
+    assert run(pool, student) == 0
+    assert run(pool, student, "--model.dtype", "bfloat16") == 0
+    assert len(list(Path(pool).glob("columns/scores-*"))) == 2
+
+
+def test_the_code_that_decides_is_known_by_its_files():
+    folder = Path(scoring_data.__file__).parent
+    assert {path.stem for path in folder.glob("*.py")} >= set(scoring_data.DECIDING)
+    assert scoring_data._code_digest() == scoring_data._code_digest()
+
+
+def test_overwrite_takes_no_block_that_was_left(pool, student, monkeypatch):
+    """Blocks of an interrupted run, of these limits and of others, with scores that are wrong."""
+    assert run(pool, student) == 0
+    (folder,) = Path(pool).glob("columns/scores-*")
+    files = blocks.BlockFiles(folder)
+    right = tables_of(pool)
+    with monkeypatch.context() as patch:
+        patch.setattr(blocks.BlockFiles, "remove", lambda self: None)
+        assert run(pool, student, "--overwrite", "true") == 0
+    (block,) = files.folder.glob("*")
+    table = pq.read_table(block)
+    wrong = table.set_column(table.column_names.index("galp"), "galp", pa.array([0.0] * NUM))
+    pq.write_table(wrong, block)
+    other = files.folder.with_name(f".{folder.name}-01234567.work")
+    other.mkdir()
+    assert run(pool, student, "--overwrite", "true") == 0
+    assert all(one.equals(two) for one, two in zip(tables_of(pool), right, strict=True))
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]

@@ -77,7 +77,8 @@ class BlockFiles:
 
     def __init__(self, folder: Path) -> None:
         mark = digest([NUM_BLOCKS, BLOCK_CHARACTERS])[:8]
-        self.folder = folder.with_name(f".{folder.name}-{mark}.work")
+        self._begin = f".{folder.name}-"
+        self.folder = folder.with_name(f"{self._begin}{mark}.work")
 
     def missing(self, blocks: Sequence[Block]) -> list[Block]:
         """Blocks that are not there yet."""
@@ -91,6 +92,8 @@ class BlockFiles:
     def read(self, block: Block, *, steps: bool) -> pa.Table:
         """A block's scores, or its steps' scores."""
         file = self._file(block)
+        if not file.is_file():
+            raise UserError(f"{file} is missing; give the command again")
         try:
             table = pq.read_table(file)
         except (OSError, pa.ArrowException):
@@ -103,8 +106,9 @@ class BlockFiles:
         return table.select(names)
 
     def remove(self) -> None:
-        """Remove all of them."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove all of them, and those of the same scores in blocks of other limits."""
+        for folder in self.folder.parent.glob(f"{self._begin}*.work"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _file(self, block: Block) -> Path:
         return self.folder / f"block-{block.number:06d}.parquet"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +15,12 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from nt_lightning.data.assemble import open_pool
-from nt_lightning.data.identity import own_arguments
+from nt_lightning.data.identity import own_arguments, sources_of
 from nt_lightning.errors import UserError
 from nt_lightning.files import digest, sha256_file
 from nt_lightning.models import load_tokenizer, weights_fingerprint
 from nt_lightning.student.naturalness.blocks import Block, BlockFiles, blocks_of, read_blocks
-from nt_lightning.student.naturalness.encode import ResponseEncoder, ScoredText
+from nt_lightning.student.naturalness.encode import PLAIN_QUESTION, ResponseEncoder, ScoredText
 from nt_lightning.student.naturalness.layout import (
     ALL_OF_FOUR,
     ScoreSpec,
@@ -27,11 +28,14 @@ from nt_lightning.student.naturalness.layout import (
     plan_response,
 )
 from nt_lightning.student.naturalness.rows import ScoringBatch, make_batch
+from nt_lightning.traces import steps
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.pool import Pool, PoolMaker
 from nt_lightning.traces.steps import ColumnSteps, SentenceSteps, StepSplitter
 
 TEXTS = ("id", "teacher", "question", "reasoning", "answer")
+DECIDING = ("layout", "rows", "attention", "tokens", "scores", "encode")  # modules, with the steps'
+PACKAGES = ("torch", "transformers", "tokenizers")
 
 
 class ScoringBlock(NamedTuple):
@@ -49,13 +53,15 @@ class ResponseScoring(LightningDataModule):
         pool: Folder of a pool, or what makes one (``class_path`` in a recipe).
         model_name: The student, whose tokenizer and template render the question; linked from the
             model in the command line.
-        windows: Steps before each step, as numbers of steps or as shares of a response's steps;
-            all of them come out of one pass.
+        windows: Steps before each step, as numbers of steps or as shares of all steps of the
+            response, such as 0.25 (our choice); all of them come out of one pass. Its cost grows
+            with the widest one: a large share of a long response costs its length squared.
         splitter: Where steps begin: ``SentenceSteps`` (the default), ``NewlineSteps``,
             ``FixedTokenSteps``, ``ColumnSteps`` for the column ``step_starts``, or your own class.
         scored_text: ``plain`` is reasoning, empty line, answer; ``tagged`` has the think tags and
             the end of turn, as training labels them.
-        ifd: Also read each response without its question.
+        ifd: Also read each response without its question, behind the BOS token where the
+            tokenizer begins every text with it.
         max_tokens: Tokens of a packed row. It is no limit of a response: a longer one is read
             in several rows.
         system_prompt: A system turn; ``None`` leaves the template's own.
@@ -117,6 +123,18 @@ class ResponseScoring(LightningDataModule):
         return ResponseEncoder(formatter, self.splitter, scored_text=self.scored_text)
 
     @cached_property
+    def empty_prompt(self) -> tuple[int, ...]:
+        """What stands in front of a response without its question.
+
+        The tokenizer's BOS token, where it puts one in front of any text and the question's prompt
+        begins with it, too; else nothing (our choice).
+        """
+        tokenizer = self.encoder.formatter.tokenizer
+        bos = tokenizer.bos_token_id
+        texts = tokenizer("a")["input_ids"], self.encoder.formatter.prompt_ids("a", PLAIN_QUESTION)
+        return (bos,) if all(ids[:1] == [bos] for ids in texts) else ()
+
+    @cached_property
     def made_by(self) -> dict[str, Any]:
         """What the scores depend on, but for the precision of the products."""
         return {
@@ -128,6 +146,9 @@ class ResponseScoring(LightningDataModule):
             "windows": list(self.spec.windows),
             "scored_text": self.scored_text,
             "ifd": self.spec.ifd,
+            "empty_prompt": list(self.empty_prompt),
+            "code": _code_digest(),
+            "versions": {name: version(name) for name in PACKAGES},
         }
 
     def store_in(self, folder: Path) -> None:
@@ -158,7 +179,8 @@ class ResponseScoring(LightningDataModule):
     def predict_dataloader(self) -> Blocks:
         """This process's blocks; Lightning takes any iterable."""
         scorer: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-        return Blocks(self, self._mine, replace(self.spec, context=scorer.context))
+        known = {"context": scorer.context, "empty_prompt": self.empty_prompt}
+        return Blocks(self, self._mine, replace(self.spec, **known))
 
     def transfer_batch_to_device(
         self, batch: ScoringBlock, device: torch.device, dataloader_idx: int
@@ -196,10 +218,27 @@ class Blocks:
 
 
 def _about(splitter: StepSplitter) -> dict[str, Any]:
-    """Name, source and arguments of a splitter."""
-    source = inspect.getsourcefile(type(splitter))
+    """Name, sources and arguments of a splitter.
+
+    Raises:
+        UserError: Its arguments have no names by which they could be told.
+    """
+    cls = type(splitter)
+    for parameter in inspect.signature(cls).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise UserError(
+                f"{cls.__name__} takes {str(parameter).partition(':')[0]}; scores are kept by the "
+                "arguments of their splitter: give each one a name in its __init__"
+            )
     return {
-        "class": type(splitter).__qualname__,
-        "source": sha256_file(Path(source)) if source else "",
+        "class": cls.__qualname__,
+        "sources": sources_of(cls, StepSplitter),
         "arguments": own_arguments(splitter, StepSplitter),
     }
+
+
+@cache
+def _code_digest() -> str:
+    """Digest of the code that decides values: an edit of it makes older scores and blocks stale."""
+    files = [Path(__file__).with_name(f"{name}.py") for name in DECIDING]
+    return digest([sha256_file(file) for file in (*files, Path(steps.__file__))])

@@ -9,10 +9,17 @@ from typing import Any, Literal
 import numpy as np
 
 from nt_lightning.errors import UserError
-from nt_lightning.student.naturalness.layout import ResponseTokens
+from nt_lightning.student.naturalness.layout import Ints, ResponseTokens
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN, ThinkMode
-from nt_lightning.traces.steps import SentenceSteps, Span, StepHints, StepSplitter, step_lengths
+from nt_lightning.traces.steps import (
+    NoStepsError,
+    SentenceSteps,
+    Span,
+    StepHints,
+    StepSplitter,
+    step_lengths,
+)
 
 PLAIN_QUESTION = ThinkMode("plain", "")
 ScoredText = Literal["plain", "tagged"]
@@ -52,6 +59,9 @@ class ResponseEncoder:
         self._backend.no_truncation()
         self._backend.no_padding()
         self._backend.encode_special_tokens = False
+        added = formatter.tokenizer.added_tokens_decoder.items()
+        tags = formatter.encode_texts([THINK_OPEN + THINK_CLOSE])[0]
+        self._special = {n: token.content for n, token in added if token.special and n not in tags}
 
     def encode(
         self,
@@ -63,6 +73,9 @@ class ResponseEncoder:
     ) -> ResponseTokens:
         """Tokens of one trace; a response without a token has no step.
 
+        Not to be scored is one that the splitter cannot cut, or whose text holds a special token,
+        such as the end of turn, which training refuses, too (our choice).
+
         Args:
             trace_id: Its id.
             question: The raw question.
@@ -73,18 +86,18 @@ class ResponseEncoder:
         text, span = self.text(reasoning, answer)
         tagged = self.scored_text == "tagged"
         ids, starts = self._tokens(text, apart=THINK_OPEN if reasoning and tagged else "")
+        unscored = self._special_in(text, ids)
         if tagged:
             ids, starts = [*ids, self.formatter.stop_token_id], [*starts, len(text)]
-        spans = self.splitter.spans(text, StepHints(starts, step_starts, span))
+        try:
+            spans = self.splitter.spans(text, StepHints(starts, step_starts, span))
+        except NoStepsError as why:
+            spans, unscored = [(0, len(text))] if text else [], str(why)
         self._check(spans, text, trace_id)
-        lengths = np.array(step_lengths(starts, spans), dtype=np.int64)
-        return ResponseTokens(
-            trace_id,
-            np.array(self.formatter.prompt_ids(question, self.mode), dtype=np.int64),
-            np.array(ids, dtype=np.int64),
-            lengths,
-            np.array(starts, dtype=np.int64)[np.cumsum(lengths) - lengths],
-        )
+        lengths = _ints(step_lengths(starts, spans))
+        prompt = _ints(self.formatter.prompt_ids(question, self.mode))
+        first = _ints(starts)[np.cumsum(lengths) - lengths]
+        return ResponseTokens(trace_id, prompt, _ints(ids), lengths, first, unscored)
 
     def text(self, reasoning: str | None, answer: str) -> tuple[str, Span]:
         """The scored text of a response, and the span of the reasoning in it."""
@@ -96,6 +109,13 @@ class ResponseEncoder:
         closing = f"\n{THINK_CLOSE}\n\n" if tagged else between
         begin = len(opening)
         return f"{opening}{reasoning}{closing}{answer}", (begin, begin + len(reasoning))
+
+    def _special_in(self, text: str, ids: Sequence[int]) -> str | None:
+        """That a response's text holds a special token, if it does (an unknown word does not)."""
+        for name in (self._special[one] for one in ids if one in self._special):
+            if name in text:
+                return f"the text holds the special token {name!r}"
+        return None
 
     def _check(self, spans: Any, text: str, trace_id: str) -> None:
         """Raise UserError where a splitter, perhaps the user's own, breaks its promise."""
@@ -122,3 +142,7 @@ class ResponseEncoder:
         ids += encoding.ids
         starts += [len(apart) + start for start, _ in encoding.offsets]
         return ids, np.maximum.accumulate(starts).tolist() if starts else []
+
+
+def _ints(values: Sequence[int]) -> Ints:
+    return np.array(values, dtype=np.int64)

@@ -31,6 +31,7 @@ class ResponseTokens(NamedTuple):
         response: Ids of the response, [T].
         step_lengths: Tokens of each step, [p]; they sum up to T.
         step_starts: First character of each step in the scored text, [p], where there is one.
+        unscored: Why it is not to be scored at all, if so.
     """
 
     id: str
@@ -38,6 +39,7 @@ class ResponseTokens(NamedTuple):
     response: Ints
     step_lengths: Ints
     step_starts: Ints | None = None
+    unscored: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,11 @@ def plan_response(tokens: ResponseTokens, spec: ScoreSpec) -> ResponsePlan:
     prompt, length, lengths = len(tokens.prompt), len(tokens.response), tokens.step_lengths
     if int(lengths.sum()) != length or (lengths < 1).any():
         raise ValueError(f"steps of {lengths.tolist()} tokens in a response of {length}")
+    why = tokens.unscored
     if prompt == 0 or length == 0:
-        what = "prompt" if prompt == 0 else "response"
-        return ResponsePlan(tokens, (), (), {}, 0, False, False, f"the {what} has no token")
+        why = f"the {'prompt' if prompt == 0 else 'response'} has no token"
+    if why is not None:
+        return ResponsePlan(tokens, (), (), {}, 0, False, False, why)
     wanted = sorted({window_steps(window, len(lengths)) for window in spec.windows})
     borders = np.concatenate([[0], np.cumsum(lengths)])
     windows = tuple(w for w in wanted if prompt + _longest(borders, w) <= spec.context)
@@ -155,7 +159,7 @@ def _local_runs(
     for first in range(num_steps if windows else 0):
         offsets: Sequence[int] = windows
         if first == 0:  # here every window begins that would reach beyond the first step
-            offsets = range(windows[-1] + 1)
+            offsets = range(min(windows[-1] + 1, num_steps))
         offsets = [offset for offset in offsets if first + offset < num_steps]
         spans, slots = [], []
         for offset in offsets:

@@ -33,6 +33,9 @@ def token_scores(
 ) -> TokenScores:
     """Log-probability of every target in float32, and the rank of the first ``num_ranked``.
 
+    Logits of a student in half precision are float32, since ties by rounding would flatter the
+    ranks: CUDA multiplies so; elsewhere its head is converted, once a call.
+
     Args:
         hidden: Final hidden states of a row, [R, D], any float dtype.
         sources: Position of the state that predicts each target, [N].
@@ -44,16 +47,17 @@ def token_scores(
     cpu = hidden.device.type == "cpu"
     rows, words = tile or (CPU_TILE if cpu else (CHUNK, len(head.weight)))
     ranked_rows = min(rows, CPU_RANKED_ROWS) if cpu else rows
-    if torch.is_autocast_enabled(hidden.device.type):
-        hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+    if hidden.device.type != "cuda":  # which alone multiplies half precision into float32
+        hidden = hidden.float()
     head = head._replace(weight=head.weight.to(hidden.dtype))
     log_probs = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
     ranks = torch.empty(num_ranked, dtype=torch.int64, device=hidden.device)
-    memory = hidden.new_empty(_tile_size(num_ranked, ranked_rows, len(targets), rows, words, head))
+    size = _tile_size(num_ranked, ranked_rows, len(targets), rows, words, head)
+    memory = torch.empty(size, dtype=torch.float32, device=hidden.device)
     with torch.autocast(hidden.device.type, enabled=False):
         for part in _slices(0, num_ranked, ranked_rows):
-            states = hidden[sources[part]]
-            log_probs[part], ranks[part] = _ranked(states, targets[part], head, memory)
+            found = _ranked(hidden[sources[part]], targets[part], head, memory)
+            log_probs[part], ranks[part] = found
         for part in _slices(num_ranked, len(targets), rows):
             states = hidden[sources[part]]
             log_probs[part] = _log_probs(states, targets[part], head, words, memory)
@@ -96,10 +100,13 @@ def _log_probs(states: Tensor, targets: Tensor, head: Head, words: int, memory: 
 
 
 def _logits(states: Tensor, head: Head, words: slice, memory: Tensor) -> Tensor:
-    """``head.logits`` of some words in float32, [n, words], in ``memory`` where that is float32."""
+    """``head.logits`` of some words in float32, [n, words], in ``memory``."""
     weight = head.weight[words]
-    out = memory[: len(states) * len(weight)].view(len(states), len(weight))
-    logits = torch.mm(states, weight.T, out=out).float()
+    logits = memory[: len(states) * len(weight)].view(len(states), len(weight))
+    if states.dtype == torch.float32:
+        torch.mm(states, weight.T, out=logits)
+    else:
+        torch.mm(states, weight.T, out_dtype=torch.float32, out=logits)
     if head.bias is not None:
         logits += head.bias[words].float()
     if head.scale != 1.0:

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +21,14 @@ from nt_lightning.report.selection import write_report
 from nt_lightning.subset import write_subset
 from nt_lightning.traces.pool import Pool, write_pool
 from nt_lightning.traces.scores import find_scores, scores_folder
-from tests.scored import add_scores, scored_pool
+from tests import scored
 from tests.tiny import save_tiny_student
 
 RNG = np.random.default_rng(8)
 NAN = float("nan")
+STUDENT = "smollm2-135m-instruct"  # of a data module that is told no other
+scored_pool = partial(scored.scored_pool, student=STUDENT)
+add_scores = partial(scored.add_scores, student=STUDENT)
 # (question, teacher, what it has); by lalp_4 the best are a/y, b/x, c/x; e has no score, f no
 # correct response, g a correct one without a score
 BY_HAND = [
@@ -174,7 +178,7 @@ def test_neither_order_nor_shards_matter(tmp_path, kind):
 
 def test_the_details_have_every_control(tmp_path):
     made = scored_pool(tmp_path / "pool", random_responses(), student="Qwen/Qwen2.5-7B")
-    _, picked = taken(made, NaturalnessSelection(num_traces=40))
+    _, picked = taken(made, NaturalnessSelection(num_traces=40, model_name="Qwen/Qwen2.5-7B"))
     report = picked.chosen.details["response_choice"]
     names = [one["name"] for one in report["controls"]]
     assert names[:5] == ["selection", "stratified", "random", "longest", "shortest"]
@@ -257,8 +261,8 @@ def test_the_family_and_the_step_length_are_warned_of(tmp_path):
         for t, s in (("QwQ-32B", 2 + n % 5), ("DeepSeek-R1", 7 + n % 3))
     ]
     made = scored_pool(tmp_path / "pool", rows, student="Qwen2.5-7B")
-    for data in (NaturalnessSelection(), TeacherSelection()):
-        (report,) = taken(made, data)[1].chosen.details.values()
+    for kind in (NaturalnessSelection, TeacherSelection):
+        (report,) = taken(made, kind(model_name="Qwen2.5-7B"))[1].chosen.details.values()
         assert [one["code"] for one in report["warnings"]] == ["same_family", "step_length"]
 
 
@@ -332,6 +336,7 @@ def test_the_way_around_works(pool, tmp_path):
 @pytest.mark.parametrize("kind", [NaturalnessSelection, TeacherSelection])
 def test_scores_are_part_of_the_caches_name(pool, tmp_path, kind):
     student = save_tiny_student(tmp_path / "student")
+    add_scores(pool, {"lalp_4": [-2.0] * len(pool), "galp": [-2.0] * len(pool)}, student=student)
 
     def folder(**arguments):
         return kind(pool=str(pool.folder), model_name=student, **arguments).folder
@@ -341,7 +346,7 @@ def test_scores_are_part_of_the_caches_name(pool, tmp_path, kind):
     assert first == folder() != named
     assert len({first, folder(score="galp"), folder(seed=1)}) == 3
     random = RandomSelection(str(pool.folder), student).folder
-    add_scores(pool, {"lalp_4": [-1.0] * len(pool)})  # anew
+    add_scores(pool, {"lalp_4": [-1.0] * len(pool)}, student=student)  # anew
     assert folder() != first
     assert folder(scores=str(own)) != named
     assert RandomSelection(str(pool.folder), student).folder == random
@@ -350,8 +355,8 @@ def test_scores_are_part_of_the_caches_name(pool, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", [NaturalnessSelection, TeacherSelection])
 def test_it_is_trained_on_and_shown(tmp_path, kind, caplog):
-    made = scored_pool(tmp_path / "pool", random_responses(count=12))
     student = save_tiny_student(tmp_path / "student")
+    made = scored_pool(tmp_path / "pool", random_responses(count=12), student=student)
     given = {"pool": str(made.folder), "model_name": student, "num_traces": 5, "num_val": 2}
     data = kind(**given, max_tokens=256, tokens_per_step=512)
     with caplog.at_level(logging.INFO):
@@ -364,7 +369,8 @@ def test_it_is_trained_on_and_shown(tmp_path, kind, caplog):
     write_report(audit, tmp_path / "report")
     text = " ".join((tmp_path / "report" / "selection.txt").read_text().split())
     if kind is NaturalnessSelection:
-        assert "Responses by lalp_4 of student, and other choices" in text
+        assert "Responses by lalp_4 of" in text
+        assert "and other choices" in text
         for name in ("selection", "stratified", "random", "longest", "shortest", "best teacher"):
             assert name in text
     else:
@@ -394,3 +400,83 @@ def test_a_budget_in_tokens_is_told_of_what_it_took(tmp_path):
     assert len(ids) == 12
     assert picked.chosen.details["response_choice"]["controls"][0]["questions"] == 12
     assert "response_choice" not in taken(other, LongSelection(num_tokens=1_250))[1].chosen.details
+
+
+# -- whose scores ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [NaturalnessSelection, TeacherSelection])
+def test_the_students_own_scores_are_taken(pool, kind):
+    """With those of another student beside them, which would choose otherwise."""
+    wrong = [-1.0 if teacher == "x" else -9.0 for _, teacher, _ in BY_HAND]
+    add_scores(pool, {"lalp_4": wrong}, key="1", student="another")
+    given = {"among": "all", "teachers": ["x", "y"]}
+    own, other = (taken(pool, kind(model_name=name, **given)) for name in (STUDENT, "another"))
+    assert own[0] != other[0]
+    (report,) = own[1].chosen.details.values()
+    assert report["scores"]["model_name"] == STUDENT
+
+
+@pytest.mark.parametrize("kind", [NaturalnessSelection, TeacherSelection])
+def test_another_students_scores_are_taken_only_by_name(pool, kind, caplog):
+    given = {"model_name": "some/student", "among": "all", "teachers": ["x", "y"]}
+    with pytest.raises(UserError, match="no scores by 'some/student'") as raised:
+        taken(pool, kind(**given))
+    assert f"({STUDENT}, " in str(raised.value)
+    assert "--model.model_name some/student" in str(raised.value)
+    folder = str(scores_folder(pool.folder, "0"))
+    (report,) = taken(pool, kind(**given, scores=folder))[1].chosen.details.values()
+    assert report["warnings"][0]["code"] == "another_student"
+    said = f"the scores are by '{STUDENT}' and the student is 'some/student'"
+    assert said in report["warnings"][0]["text"]
+    assert said in caplog.text
+
+
+def test_the_cache_knows_whose_scores(pool):
+    one, other = (
+        identity_of(NaturalnessSelection(model_name=name), TraceDataModule) for name in "ab"
+    )
+    assert one != other
+
+
+# -- validation ------------------------------------------------------------------------------------
+
+
+def validated(pool, data):
+    picked = pick(pool, data.wanted, data)
+    ids = pool.read(["id"])["id"].take(pa.array(picked.rows[picked.chosen.val]))
+    return sorted(ids.to_pylist()), picked
+
+
+def test_validation_has_the_responses_that_other_selections_have(tmp_path):
+    made = scored_pool(tmp_path / "pool", random_responses())
+    given = {"num_val": 30, "num_traces": 20, "teachers": ["t1", "t0", "t2"]}
+    default, _ = validated(made, RandomSelection(**given))
+    ids, picked = validated(made, NaturalnessSelection(**given))
+    assert ids == default
+    assert {name[-2:] for name in ids} == {"t1"}
+    best = made.read(["teacher"])["teacher"].take(pa.array(picked.rows[picked.chosen.train]))
+    assert set(best.to_pylist()) == {"t0", "t1", "t2"}
+
+
+def test_validation_says_nothing_of_the_teachers(tmp_path):
+    """x is better by far where a question is kept for validation, y is elsewhere; x skips some."""
+    names = [f"q{n}" for n in range(100)]
+    rows = [(q, t, {"lalp_4": 0.0}) for q in names for t in "xy" if t == "y" or q[-1] != "3"]
+    made = scored_pool(tmp_path / "plain", rows)
+    kept = {
+        name.partition("/")[0]
+        for teacher in "xy"
+        for name in validated(made, RandomSelection(num_val=40, teachers=[teacher]))[0]
+    }
+    assert 40 < len(kept) < 60
+    better = {"x": lambda q: 9.0 if q in kept else -1.0, "y": lambda q: 0.0}
+    rows = [(q, t, {"lalp_4": better[t](q)}) for q, t, _ in rows]
+    made = scored_pool(tmp_path / "pool", rows)
+    assert validated(made, TeacherSelection())[1].chosen.details["teacher_choice"]["teacher"] == "x"
+    ids, picked = validated(made, TeacherSelection(num_val=40))
+    report = picked.chosen.details["teacher_choice"]
+    assert report["teacher"] == "y"
+    skipped = {q for q in names if q[-1] == "3"}
+    assert report["rankings"][0]["common_prompts"] == 90 - len(kept - skipped)
+    assert {name.partition("/")[0] for name in ids} <= kept

@@ -115,6 +115,58 @@ def test_rsr_is_the_ratio_of_the_sums():
     np.testing.assert_allclose(found.low, np.quantile(drawn, 0.025, axis=0))
 
 
+@pytest.mark.parametrize("total", [1_500, 12_345])
+def test_groups_of_questions_spread_as_questions_do(total, monkeypatch):
+    """Intervals, the gap and the probability to be best, of a mean and of a ratio of sums."""
+    hard = 5 * RNG.normal(size=(total, 1))
+    grid = hard + RNG.normal(size=(total, 3)) * [1, 2, 3]
+    grid += [0.02, 0.0, -0.1] - grid.mean(0)
+    grids = {"mean": plain(grid), "rsr": Ratio(grid + 40, RNG.uniform(1, 9, (total, 3)))}
+    monkeypatch.setattr(teacher_ranking, "MOST_DRAWN", total)
+    plainly = rank_teachers(grids, draws=3_000)
+    monkeypatch.setattr(teacher_ranking, "MOST_DRAWN", 1_000)
+    for name, found in rank_teachers(grids, draws=3_000).items():
+        wanted = plainly[name]
+        assert found.num_prompts == total
+        np.testing.assert_array_equal(found.mean, wanted.mean)
+        width = wanted.high - wanted.low
+        assert (np.abs(found.high - found.low - width) < 0.12 * width).all()
+        assert (np.abs(found.high - wanted.high) < 0.1 * width).all()
+        assert found.gap.high - found.gap.low == pytest.approx(
+            wanted.gap.high - wanted.gap.low, rel=0.12
+        )
+        np.testing.assert_allclose(found.best, wanted.best, atol=0.06)
+
+
+def test_many_questions_take_little_time(monkeypatch):
+    weights = teacher_ranking._bootstrap_weights
+    drawn = []
+    monkeypatch.setattr(
+        teacher_ranking,
+        "_bootstrap_weights",
+        lambda total, *rest: (drawn.append(total), weights(total, *rest))[1],
+    )
+    one = RNG.normal(size=(50_000, 1))
+    found = ranked(np.hstack([one, one, one - 1]), draws=50)
+    assert drawn == [teacher_ranking.MOST_DRAWN]
+    assert found.best.tolist() == [0.5, 0.5, 0]
+    assert found.num_prompts == 50_000
+
+
+def test_a_rank_correlation_of_many_is_that_of_a_sample(monkeypatch):
+    one = RNG.normal(size=30_000)
+    two = one + RNG.normal(size=30_000)
+    whole = spearman(one, two)
+    monkeypatch.setattr(teacher_ranking, "MOST_PAIRS", 10_000)
+    sizes = []
+    ranks = teacher_ranking._ranks
+    monkeypatch.setattr(
+        teacher_ranking, "_ranks", lambda values: (sizes.append(len(values)), ranks(values))[1]
+    )
+    assert spearman(one, two) == spearman(one, two) == pytest.approx(whole, abs=0.02)
+    assert sizes == [10_000] * 4
+
+
 def test_scores_with_the_same_questions_have_the_same_draws():
     one, two = RNG.normal(size=(30, 3)), RNG.normal(size=(30, 3))
     holes = np.where(np.arange(30)[:, None] == 4, np.nan, two)
@@ -215,3 +267,11 @@ def test_few_questions_and_no_clear_best_are_said():
     assert found[1].text.startswith("'a' is not clearly better than 'b' by galp: the 95 % interval")
     clear = np.hstack([RNG.normal(size=(50, 1)), 9 + RNG.normal(size=(50, 1))])
     assert not list(uncertain("galp", ranked(clear, draws=500), ["a", "b"]))
+
+
+def test_the_architecture_tells_the_family_where_the_name_does_not():
+    teachers = ["QwQ-32B", "Llama-3.3-70B"]
+    found = list(same_family("runs/export", teachers, "qwen2"))
+    assert ["QwQ-32B" in one.text for one in found] == [True]
+    assert not list(same_family("runs/export", teachers))
+    assert not list(same_family("smollm2-135m-instruct", teachers, "llama"))

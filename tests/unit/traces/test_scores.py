@@ -80,10 +80,24 @@ def test_none_is_an_error_with_the_command(pool):
 def test_several_are_named_and_one_can_be_told(pool):
     other = add_scores(pool, {"galp": [1.0, 2.0, 3.0]}, key="1", student="another")
     with pytest.raises(
-        UserError, match=r"several scores; name .*\n.*-0 \(student\)\n.*\(another\)"
+        UserError, match=r"several scores; name .*\n.*-0 \(student, 20.*\)\n.*\(another, .*\)"
     ):
         find_scores(pool)
     assert find_scores(pool, str(other)).better("galp").tolist() == [1, 2, 3]
+
+
+def test_those_of_the_student(pool, tmp_path):
+    other = add_scores(pool, {"galp": [1.0, 2.0, 3.0]}, key="1", student=str(tmp_path / "mine"))
+    assert find_scores(pool, model_name="student").folder == scores_folder(pool.folder, "0")
+    assert find_scores(pool, model_name=f"{tmp_path}/./mine/").folder == other
+    with pytest.raises(UserError, match="no scores by 'x y', the student") as raised:
+        find_scores(pool, model_name="x y")
+    assert score_command(pool.folder, "x y").endswith("--model.model_name 'x y'")
+    assert score_command(pool.folder, "x y") in str(raised.value)
+    add_scores(pool, {"galp": [0.0] * 3}, key="2")
+    with pytest.raises(UserError, match=r"several scores") as raised:
+        find_scores(pool, model_name="student")
+    assert str(other) not in str(raised.value)
 
 
 def test_scores_of_other_traces(pool, tmp_path):

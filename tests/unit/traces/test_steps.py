@@ -78,7 +78,16 @@ def cut(splitter, text, hints=StepHints()):
             "Code:\n```py\na = 1. \n\nb = 2\n```\nAfter it",
             ["Code:\n", "```py\na = 1. \n\nb = 2\n```\n", "After it"],
         ),
-        ("So ```never closed. Not\n\nhere", ["So ```never closed. Not\n\nhere"]),
+        ("```never closed. \nNot\n\nhere. No", ["```never closed. \nNot\n\nhere. No"]),
+        ("That is fun~~~ then. And so on. ", ["That is fun~~~ then.", " And so on. "]),
+        ("So ```a. \n\nNot code. ", ["So ```a. \n\n", "Not code. "]),
+        ("```x. y``` is code. So it is.", ["```x. y``` is code.", " So it is."]),
+        (
+            "Code:\n   ~~~~\na. b\n~~~\nc. d\n ~~~~\nAfter it",
+            ["Code:\n", "   ~~~~\na. b\n~~~\nc. d\n ~~~~\n", "After it"],
+        ),
+        ("    ```\nIndented. Not a fence", ["    ```\nIndented.", " Not a fence"]),
+        ("```\na = '```'. b\n```\nAfter. It is", ["```\na = '```'. b\n```\n", "After.", " It is"]),
         ("Thus $x. y$ holds. Next one", ["Thus $x. y$ holds.", " Next one"]),
         ("It costs $5. He has $6 now", ["It costs $5.", " He has $6 now"]),
         (

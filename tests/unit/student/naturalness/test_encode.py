@@ -3,9 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import processors
 
 from nt_lightning.errors import UserError
 from nt_lightning.student.naturalness.encode import PLAIN_QUESTION, ResponseEncoder
+from nt_lightning.student.naturalness.layout import ScoreSpec, plan_response
 from nt_lightning.traces.formatting import Example, PromptFormatter
 from nt_lightning.traces.modes import ThinkMode
 from nt_lightning.traces.steps import ColumnSteps, FixedTokenSteps, NewlineSteps
@@ -106,3 +108,53 @@ def test_a_slow_tokenizer_is_refused():
 
     with pytest.raises(UserError, match="'slow-one' is a slow one.*needs a fast tokenizer"):
         ResponseEncoder(Slow)
+
+
+@pytest.mark.parametrize(
+    ("starts", "reason"),
+    [
+        (None, "column 'step_starts' is null"),
+        ([0, None], "column 'step_starts' is null"),
+        ([0, 999], "column 'step_starts' has 0 to 999; the reasoning has 30 characters"),
+        ([-1], "column 'step_starts' has -1 to -1"),
+    ],
+)
+def test_a_response_that_cannot_be_cut_has_a_reason(starts, reason):
+    encoder = ResponseEncoder(FORMATTER, ColumnSteps())
+    found = encoder.encode("a", QUESTION, REASONING, ANSWER, step_starts=starts)
+    assert reason in found.unscored
+    plan = plan_response(found, ScoreSpec())
+    assert (plan.reason, plan.runs, plan.num_values) == (found.unscored, (), 0)
+    assert encoder.encode("a", QUESTION, "", "", step_starts=None).step_lengths.tolist() == []
+
+
+@pytest.mark.parametrize("scored_text", ["plain", "tagged"])
+def test_a_special_token_in_a_text_is_not_scored(scored_text):
+    """It would be read as the end of the turn; tags of thinking and the turn's own end are none."""
+    encoder = ResponseEncoder(FORMATTER, scored_text=scored_text)
+    assert encoder.encode("a", QUESTION, REASONING, ANSWER).unscored is None
+    assert encoder.encode("a", QUESTION, "<think> so", ANSWER).unscored is None
+    found = encoder.encode("a", QUESTION, REASONING, "It ends with <|im_end|> here.")
+    assert found.unscored == "the text holds the special token '<|im_end|>'"
+    assert plan_response(found, ScoreSpec()).reason == found.unscored
+
+
+def test_an_unknown_word_is_no_special_token():
+    tokenizer = tiny_tokenizer()
+    tokenizer.unk_token = "<|endoftext|>"
+    encoder = ResponseEncoder(PromptFormatter(tokenizer))
+    found = encoder.encode("a", QUESTION, REASONING, "It ends with <|endoftext|> here.")
+    assert found.unscored == "the text holds the special token '<|endoftext|>'"
+    assert encoder._special_in("a word that is not known", found.response.tolist()) is None
+
+
+def test_blanks_are_in_the_offsets_of_a_tokenizer_that_trims_them():
+    """Else a step that begins with a blank would lose its first token to the step before."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    trimmed = ResponseEncoder(PromptFormatter(tokenizer))
+    plain = ResponseEncoder(FORMATTER)
+    for text in (REASONING, "It is so. I see. \n\n That is it. Go on."):
+        one, other = (encoder.encode("a", QUESTION, text, ANSWER) for encoder in (trimmed, plain))
+        assert one.step_lengths.tolist() == other.step_lengths.tolist()
+        assert one.step_starts.tolist() == other.step_starts.tolist()

@@ -150,3 +150,11 @@ def test_steps_must_sum_up():
     wrong = random_response((2, 3), 3, 50)._replace(step_lengths=np.array([2, 2]))
     with pytest.raises(ValueError, match=r"steps of \[2, 2\] tokens in a response of 5"):
         plan_response(wrong, ScoreSpec())
+
+
+def test_a_window_wider_than_the_response_costs_no_more():
+    """A range over a window of so many steps would never end."""
+    one = random_response((2, 3), 4, 50)
+    wide, narrow = (plan_response(one, ScoreSpec((window,))) for window in (10**12, 1))
+    assert wide.cells == narrow.cells
+    assert wide.windows == (10**12,)

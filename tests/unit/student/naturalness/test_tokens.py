@@ -47,14 +47,34 @@ def test_large_logits_stay_finite():
     assert found.log_probs.tolist() == [0.0, -2000.0, -1000.0]
 
 
-def test_half_precision_logits_are_summed_in_float32():
-    hidden, sources, targets, head = make()
-    hidden, weight = hidden.bfloat16(), head.weight.bfloat16()
-    logits = (hidden[sources] @ weight.T).float()
-    found = token_scores(hidden, sources, targets, head, tile=(4, 7))
-    want = logits.log_softmax(1).gather(1, targets[:, None])[:, 0]
+@pytest.mark.parametrize("num_ranked", [0, 15])
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+            ],
+        ),
+    ],
+)
+def test_logits_of_half_precision_are_float32(device, num_ranked):
+    """What the states and weights of a student in bfloat16 give in float32, not rounded again."""
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(4096, WIDTH, generator=generator).bfloat16().to(device)
+    hidden = torch.randn(ROW, WIDTH, generator=generator).bfloat16().to(device)
+    sources, targets = torch.arange(15, device=device), torch.arange(15, device=device) * 7
+    logits = hidden[sources].double() @ weight.double().T
+    found = token_scores(hidden, sources, targets, Head(weight), num_ranked, tile=(4, 70))
+    wanted = logits.gather(1, targets[:, None])
     assert found.log_probs.dtype == torch.float32
-    torch.testing.assert_close(found.log_probs, want, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        found.log_probs.double(), (wanted - logits.logsumexp(1, True))[:, 0], atol=1e-5, rtol=1e-5
+    )
+    assert found.ranks.tolist() == (1 + (logits > wanted).sum(1))[:num_ranked].tolist()
 
 
 def test_nothing_scored():
