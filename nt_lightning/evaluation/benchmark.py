@@ -25,7 +25,8 @@ class Problem:
         kind: How the answer is taken out of a response (``extraction.extract``).
         domain: Subject, for results by domain; empty without one.
         metadata: Whatever ``Benchmark.grade`` needs besides; ``options`` holds the option letters
-            of a ``letter`` problem, A to J by default.
+            of a ``letter`` problem, A to J by default. ``stem`` and ``option_texts`` hold the bare
+            question and its options where ``question`` has more than that around them.
     """
 
     id: str
@@ -42,10 +43,13 @@ class Benchmark(ABC):
     Attributes:
         name: Part of metric names and file names; no blank, no slash.
         version: Changes whenever problems, prompts or grading change.
+        is_confidential: Whether its texts are to stay out of what may be shared: prompts and
+            responses are not stored.
     """
 
     name: str
     version: str
+    is_confidential: bool = False
 
     @abstractmethod
     def problems(self) -> list[Problem]:
@@ -61,6 +65,18 @@ class Benchmark(ABC):
         Raises:
             UngradedError: The judge gave no verdict.
         """
+
+    def variant(self, problem: Problem, repeat: int) -> Problem:
+        """The problem as it is asked in one run over the benchmark, with the same id.
+
+        Args:
+            problem: One of ``problems()``.
+            repeat: Number of the run, from 0; run 0 asks the problem as it is.
+
+        Returns:
+            The problem itself, unless a benchmark puts its options in another order each time.
+        """
+        return problem
 
     def baselines(self, problems: Sequence[Problem]) -> dict[str, float]:
         """Accuracy in [0, 1] that no model is needed for, by name (``chance``, ``majority``).

@@ -118,7 +118,8 @@ def evaluate(
         problems = benchmark.problems()[: settings.max_problems]
         for name in mode_names:
             began = time.monotonic()
-            asked = _questions(formatter, modes[name], problems[rank::world_size], settings.repeats)
+            own_problems = problems[rank::world_size]
+            asked = _questions(formatter, modes[name], benchmark, own_problems, settings.repeats)
             title = f"{benchmark.name} {name}"
             with progress_bar(title, len(asked), enabled=rank == 0) as on_progress:
 
@@ -150,15 +151,20 @@ def evaluate(
 
 
 def _questions(
-    formatter: PromptFormatter, mode: ThinkMode, problems: Sequence[Problem], repeats: int
+    formatter: PromptFormatter,
+    mode: ThinkMode,
+    benchmark: Benchmark,
+    problems: Sequence[Problem],
+    repeats: int,
 ) -> list[Asked]:
-    return [
-        Asked(
-            problem, repeat, mode.name, formatter.prompt_text(problem.question, mode) + mode.prefix
-        )
-        for problem in problems
-        for repeat in range(repeats)
-    ]
+    """Every problem as each run over the benchmark asks it."""
+    asked = []
+    for problem in problems:
+        for repeat in range(repeats):
+            variant = benchmark.variant(problem, repeat)
+            prompt = formatter.prompt_text(variant.question, mode) + mode.prefix
+            asked.append(Asked(variant, repeat, mode.name, prompt))
+    return asked
 
 
 def _respond(

@@ -29,8 +29,8 @@ class Sample:
         mode: Think mode.
         stage: ``before``, ``after``, ``step-<n>`` or ``test``.
         repeat: Number of the run over the benchmark, from 0.
-        prompt: Rendered prompt with the mode's prefix.
-        response: Response with the mode's prefix in front.
+        prompt: Rendered prompt with the mode's prefix; empty where the benchmark is confidential.
+        response: Response with the mode's prefix in front; empty likewise.
         num_tokens: Generated tokens, the stop token included.
         finish_reason: ``stop``, ``length`` or ``time``.
         outcome: One of the four, or ``not_evaluated``.

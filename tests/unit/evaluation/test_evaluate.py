@@ -170,3 +170,42 @@ def test_two_ranks_give_the_samples_of_one(tmp_path: Path, student: str) -> None
 def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         EvaluationSettings(**{"max_new_tokens": 8, **changes})
+
+
+class Secret(Sums):
+    """Asks for one more in every further run, and is not to be shown."""
+
+    is_confidential = True
+
+    def variant(self, problem: Problem, repeat: int) -> Problem:
+        number = int(problem.id[1:])
+        question, gold = f"What is {number} + {4 + repeat}?", str(number + 4 + repeat)
+        return Problem(problem.id, question, gold, "number")
+
+
+def test_each_run_asks_its_variant_and_is_graded_by_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, student: str
+) -> None:
+    said = ("Answer: 4", "stop"), ("Answer: 4", "stop")
+    seen = answers(monkeypatch, *said)
+    run_evaluation(tmp_path, student, Secret(1))
+    assert seen[0] != seen[1]
+    samples = read_samples(samples_path(tmp_path, "after", "sums", "no_think"))
+    assert [(one.repeat, one.reference_answer, one.correct) for one in samples] == [
+        (0, "4", True),
+        (1, "5", False),
+    ]
+
+
+def test_of_a_confidential_benchmark_no_text_is_stored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, student: str
+) -> None:
+    said = ("The canary is 4. Answer: 4", "stop"), ("The canary is 4. Answer: 4", "stop")
+    answers(monkeypatch, *said)
+    run_evaluation(tmp_path / "run", student, Secret(1))
+    files = [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
+    assert files
+    for file in files:
+        text = file.read_text()
+        assert "canary" not in text
+        assert "What is" not in text
