@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.benchmark import Benchmark, check_benchmarks
-from nt_lightning.evaluation.evaluate import EvaluationSettings, evaluate
-from nt_lightning.evaluation.results import Result, read_results, set_aside
+from nt_lightning.evaluation.evaluate import Evaluation
+from nt_lightning.evaluation.forcing import BudgetForcing
+from nt_lightning.evaluation.results import read_results, set_aside
+from nt_lightning.evaluation.settings import EvaluationSettings
+from nt_lightning.evaluation.summary import Result
 from nt_lightning.report.matrix import plot_mode_matrix
 from nt_lightning.traces.modes import MODE_NAMES
 
@@ -24,7 +28,7 @@ log = logging.getLogger(__name__)
 PICTURE = "mode_matrix.png"
 _NEEDED = {
     "the data module": ("formatter", "modes", "num_steps"),
-    "the model": ("generating",),
+    "the model": ("engine",),
 }
 
 
@@ -32,11 +36,13 @@ class BenchmarkEvaluation(Callback):
     """Lets the student answer benchmarks in its think modes while it is trained.
 
     Logs ``eval/<benchmark>/<mode>/<metric>``, which a ``ModelCheckpoint(monitor=...)`` may name:
-    accuracy, accuracy_stderr, obedience, think_share, mean_response_tokens and the shares
-    answered, unparsed, truncated and looped. The run folder receives ``results.json``, the
-    responses under ``evaluation/`` and the picture ``mode_matrix.png``. Training goes on as if
-    nothing had happened: weights, gradients, modes and random number generators are untouched.
-    A resumed run keeps the results it has. Nothing is evaluated under ``fast_dev_run``.
+    accuracy, accuracy_stderr, accuracy_answered, majority, pass_at_<k>, obedience, think_share,
+    mean_response_tokens and the shares answered, unparsed, truncated, looped and ungraded. The run
+    folder receives ``results.json`` with all numbers, the responses under ``evaluation/`` and the
+    picture ``mode_matrix.png``. Training goes on as if nothing had happened: weights, gradients,
+    modes and random number generators are untouched. A resumed run keeps the results it has, and
+    finished responses of an evaluation that was stopped. Before the first step the longest prompts
+    are tried. Nothing is evaluated under ``fast_dev_run``.
 
     Args:
         benchmarks: What to run, each by ``class_path``; their names must differ.
@@ -49,11 +55,16 @@ class BenchmarkEvaluation(Callback):
             counted as truncated or looped, not as an answer.
         max_seconds: Limit for generating one benchmark in one mode; responses that are unfinished
             then are not evaluated. Null: no limit.
+        max_total_tokens: The same in generated tokens, over all devices.
         batch_size: Responses generated at a time on each device.
-        temperature: 0 is greedy; the paper has 0.6 for Llama students and 0.7 for Qwen.
-        top_p: Nucleus of the sampling, above 0, up to 1; the paper has 0.95 and 1.0.
+        temperature: 0 is greedy; null is the paper's: 0.6 for Llama students, 0.7 for Qwen.
+        top_p: Nucleus of the sampling, above 0, up to 1; null is the paper's: 0.95 and 1.0.
         seed: Seed of the sampling.
-        repeats: Responses per problem; the standard error knows which belong together.
+        repeats: Responses per problem, or a number for each benchmark by its name, such as
+            {gpqa_diamond: 24, math_500: 16}; the standard error knows which belong together.
+        forcing: Close an open think block at a cap, or make the student think on; null leaves it
+            to the student.
+        reuse: Take finished responses of the same weights to the same prompts from the cache.
 
     Raises:
         UserError: In ``setup``, before the first step: an argument is out of its range, or a
@@ -70,11 +81,14 @@ class BenchmarkEvaluation(Callback):
         max_problems: int | None = None,
         max_new_tokens: int = 16_384,
         max_seconds: float | None = None,
+        max_total_tokens: int | None = None,
         batch_size: int = 32,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
+        temperature: float | None = None,
+        top_p: float | None = None,
         seed: int = 0,
-        repeats: int = 1,
+        repeats: int | dict[str, int] = 1,
+        forcing: BudgetForcing | None = None,
+        reuse: bool = True,
     ) -> None:
         self.benchmarks = benchmarks
         self.modes = list(modes)
@@ -85,11 +99,14 @@ class BenchmarkEvaluation(Callback):
             "max_new_tokens": max_new_tokens,
             "max_problems": max_problems,
             "max_seconds": max_seconds,
+            "max_total_tokens": max_total_tokens,
             "batch_size": batch_size,
             "temperature": temperature,
             "top_p": top_p,
             "seed": seed,
             "repeats": repeats,
+            "forcing": forcing,
+            "reuse": reuse,
         }
         self._seen_step = 0
 
@@ -118,6 +135,9 @@ class BenchmarkEvaluation(Callback):
             log.warning("results of an earlier run in the same folder are now in %s", folder)
         if self.before:
             self._log_directly(trainer, self._evaluate(trainer, pl_module, "before"))
+        elif self.after or self.every_n_steps:
+            with self._evaluation(trainer, pl_module, "rehearsal") as evaluation:
+                evaluation.rehearse(self.benchmarks, self.modes)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -176,6 +196,7 @@ class BenchmarkEvaluation(Callback):
                 if attribute not in dir(thing):
                     raise UserError(f"{owner} ({type(thing).__name__}) has no {attribute!r}")
         check_benchmarks(self.benchmarks)
+        self.settings.check_names(self.benchmarks)
 
     def _stage_of(self, trainer: Trainer) -> str | None:
         """The stage to be evaluated at the trainer's step, if any."""
@@ -200,30 +221,37 @@ class BenchmarkEvaluation(Callback):
     def _evaluate(
         self, trainer: Trainer, pl_module: LightningModule, stage: str
     ) -> dict[str, float]:
-        datamodule = _datamodule(trainer)
         log.info(
             "%s: %s in %s",
             stage,
             ", ".join(benchmark.name for benchmark in self.benchmarks),
             ", ".join(self.modes),
         )
-        generating: Any = pl_module.generating
-        with isolate_rng(), generating() as model:
-            results = evaluate(
-                model,
+        with self._evaluation(trainer, pl_module, stage) as evaluation:
+            results = evaluation(self.benchmarks, self.modes)
+        return {name: value for result in results for name, value in _metrics(result).items()}
+
+    @contextmanager
+    def _evaluation(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> Iterator[Evaluation]:
+        """An evaluation of the student as it is, after which everything is as it was."""
+        datamodule, settings = _datamodule(trainer), self.settings
+        open_engine: Any = pl_module.engine
+        with isolate_rng(), open_engine(datamodule.formatter, settings.batch_size) as engine:
+            yield Evaluation(
+                engine,
                 datamodule.formatter,
                 datamodule.modes,
-                self.benchmarks,
-                self.modes,
-                self.settings,
-                run=_run(trainer),
+                settings,
+                run=Path(trainer.strategy.broadcast(str(_run(trainer)))),
                 stage=stage,
                 step=trainer.global_step,
                 rank=trainer.global_rank,
                 world_size=trainer.world_size,
+                device=pl_module.device,
                 poll=lambda: _stop_on_sigterm(trainer),
             )
-        return {name: value for result in results for name, value in _metrics(result).items()}
 
     @staticmethod
     def _log_directly(trainer: Trainer, metrics: dict[str, float]) -> None:
@@ -235,12 +263,16 @@ def _metrics(result: Result) -> dict[str, float]:
     values = {
         "accuracy": result.accuracy,
         "accuracy_stderr": result.accuracy_stderr,
+        "accuracy_answered": result.accuracy_answered,
+        "majority": result.majority,
         "obedience": result.obedience,
         "think_share": result.think_share,
         "mean_response_tokens": result.mean_response_tokens,
     }
     if result.num_problems:
         values.update(result.outcomes)
+        values["ungraded"] = result.ungraded
+        values.update({f"pass_at_{k}": share for k, share in result.pass_at.items() if k > 1})
     prefix = f"eval/{result.benchmark}/{result.mode}"
     return {f"{prefix}/{name}": value for name, value in values.items() if value is not None}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from nt_lightning.evaluation.benchmark import Problem
-from nt_lightning.evaluation.benchmark_data import HubBenchmark, HubTable, TableRow
+from nt_lightning.evaluation.benchmark_data import HubBenchmark, HubTable
+from nt_lightning.evaluation.table_rows import TableRow
 
 _ANSWER = re.compile(r"(\d{1,3})(?:\^\{?\\circ\}?)?")  # one set writes the unit of an angle
 
@@ -14,7 +15,8 @@ class AIME(HubBenchmark):
     r"""30 problems of a year, papers I and II; the answer is a whole number from 0 to 999.
 
     The prompt is that of MATH-500: the problem and ``Put your final answer within \boxed{}.``
-    (our choice). With so few problems a score needs many repeats.
+    (our choice); the competition has no prompt, and models are asked zero-shot. With so few
+    problems a score needs many repeats.
 
     Args:
         path: A local file with the columns ``id``, ``problem`` and ``answer``: JSONL, JSON (a

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nt_lightning.evaluation.benchmark import Problem
-from nt_lightning.evaluation.benchmark_data import HubBenchmark, HubTable, TableRow, letter_problem
+from nt_lightning.evaluation.benchmark_data import HubBenchmark, HubTable, letter_problem
+from nt_lightning.evaluation.table_rows import TableRow
 
 INSTRUCTION = (
     "Answer the following multiple choice question. The last line of your response should be of "
@@ -15,10 +16,10 @@ WRONG = ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 class GPQADiamond(HubBenchmark):
     """198 questions of biology, chemistry and physics; the domain is the high-level one.
 
-    The prompt is that of simple-evals without "Think step by step before answering.", which would
-    contradict No-Think (our choice). The order of the options comes from a hash of (question,
-    seed, run), so every run over the benchmark shows another one. The authors ask that no example
-    is published: prompts and responses are not stored.
+    The prompt is that of simple-evals, which is zero-shot, without "Think step by step before
+    answering.", which would contradict No-Think (our choice). The order of the options comes from a
+    hash of (question, seed, run), so every run over the benchmark shows another one. The authors
+    ask that no example is published: prompts and responses are not stored.
 
     Args:
         path: A local file with the columns of the set, such as its ``gpqa_diamond.csv``; ``None``

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from nt_lightning.evaluation.benchmark import Problem
-from nt_lightning.evaluation.benchmark_data import HubBenchmark, HubTable, TableRow, letter_problem
+from nt_lightning.evaluation.benchmark_data import HubBenchmark, HubTable, letter_problem
+from nt_lightning.evaluation.table_rows import TableRow
 
 
 class SuperGPQA(HubBenchmark):
     """26,529 questions with 4 to 10 options; the domain is the discipline, one of 13.
 
     The prompt is the official zero-shot one, but it names exactly the letters that a question has;
-    the options stand in their published order.
+    the options stand in their published order. (The official five-shot prompt is for base models.)
 
     Args:
         path: A local file with the columns of the set: JSONL, JSON (a list), Parquet or CSV;

@@ -24,11 +24,22 @@ TRAINER_COMMANDS = {
 }
 LIGHT_COMMANDS = {
     "pool": ("nt_lightning.pool.commands:COMMANDS", "Import, inspect and write pools of traces."),
+    "grade": (
+        "nt_lightning.evaluation.regrade:grade",
+        "Extract and judge a run's stored responses again, without a model.",
+    ),
+    "report": (
+        "nt_lightning.report.run_report:report",
+        "Show a run's results, compare them with another run's, write its responses as a page.",
+    ),
     "export": (
         "nt_lightning.student.export:export",
         "Write a checkpoint as a Hugging Face folder.",
     ),
 }
+
+
+POSITIONAL = ("grade", "report")  # a run is named as it is
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +91,8 @@ def _run_light(command: str, arguments: list[str]) -> int:
     prog = f"{PROG} {command}"
     try:
         with tidy_at_sigterm():
-            auto_cli(target, arguments, as_positional=False, parser_class=Parser, prog=prog)
+            positional = command in POSITIONAL
+            auto_cli(target, arguments, as_positional=positional, parser_class=Parser, prog=prog)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except OSError as error:  # a folder that cannot be written, a full disk

@@ -21,9 +21,11 @@ from rich.console import Console
 
 import nt_lightning.data.composition
 import nt_lightning.data.naturalness
+import nt_lightning.data.prompting
 import nt_lightning.data.selections
 import nt_lightning.data.semantic
 import nt_lightning.data.strategies
+import nt_lightning.student.evaluated
 import nt_lightning.student.naturalness.data
 import nt_lightning.student.naturalness.scorer
 import nt_lightning.student.sft  # noqa: F401  (short class names resolve for what is imported)

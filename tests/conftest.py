@@ -25,3 +25,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     patch.setenv("NT_CACHE", str(tmp_path_factory.mktemp("nt-cache")))
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def no_earlier_responses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What one test's student has said is not found by another test in this process."""
+    folder = tmp_path_factory.mktemp("responses")
+    monkeypatch.setattr("nt_lightning.evaluation.cache.cache_dir", lambda: folder)

@@ -14,7 +14,7 @@ from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
 
 _MARKUP = r"[*_]*"
 _COLON = re.compile(
-    rf"\banswers?(?:\s*\([^()\n]*\))?{_MARKUP}\s*(?:[:：]|=(?!=)){_MARKUP}", re.IGNORECASE
+    rf"\banswers?(?:\s*\([^()\n]*\))?[*_\"]*\s*(?:[:：]|=(?!=)){_MARKUP}", re.IGNORECASE
 )
 _IS = re.compile(
     rf"\b(?P<noun>answers?|(?:correct|right|best)\s+(?:option|choice|letter)){_MARKUP}"
@@ -23,6 +23,15 @@ _IS = re.compile(
     rf"{_MARKUP}(?:\s*[:：]{_MARKUP})?",
     re.IGNORECASE,
 )
+_TAGS = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
+# "Wait, no: B", "Sorry, I mean B": a short correction of what was announced.
+_CORRECTION = re.compile(
+    r"\b(?:wait|sorry|actually|correction|scratch\s+that|on\s+second\s+thought|no(?=,))\b"
+    r"(?:[\s,.;!–—-]+(?:wait|no|sorry|actually|hmm)\b)*[\s,.;!–—-]*"
+    r"(?::|\b(?:I\s+meant?|make\s+(?:that|it))\b)",
+    re.IGNORECASE,
+)
+_LONGEST_CORRECTION = 3  # words (our choice)
 _HASHES = re.compile(r"^####[ \t]*", re.MULTILINE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 # "I do not think (that) the answer is", "if the answer is": what follows is no claim.
@@ -79,17 +88,34 @@ def find_anchors(response: str, start: int) -> list[Anchor]:
     nothing behind it on its line, the lines below count, up to an empty one.
     """
     found = [Anchor("boxed", *span) for span in find_boxes(response, start)]
+    for match in _TAGS.finditer(response, start):
+        found.append(Anchor("answer_tag", *match.span(1)))
     for match in _COLON.finditer(response, start):
         found.append(_reach("answer_colon", response, match.end(), sentence=False))
     for match in _HASHES.finditer(response, start):
         found.append(_reach("hashes", response, match.end(), sentence=False))
     for match in _IS.finditer(response, start):
-        window = max(start, match.start() - _REMARK_WINDOW)
-        no_claim = _NO_CLAIM_BEFORE.search(response, window, match.start())
-        if not no_claim and not _NEGATED.match(response, match.end()):
+        if is_claimed(response, start, match.start()) and not _NEGATED.match(response, match.end()):
             rule = "answer_is" if match["noun"].lower().startswith("answer") else "option_is"
             found.append(_reach(rule, response, match.end(), sentence=True))
-    return sorted((a for a in found if a.start < a.end), key=lambda anchor: anchor.start)
+    found = [anchor for anchor in found if anchor.start < anchor.end]
+    if found:
+        found += _corrections(response, min(anchor.start for anchor in found))
+    return sorted(found, key=lambda anchor: anchor.start)
+
+
+def is_claimed(response: str, start: int, place: int) -> bool:
+    """Whether what is said at ``place`` is no condition, and not denied by what leads to it."""
+    window = max(start, place - _REMARK_WINDOW)
+    return _NO_CLAIM_BEFORE.search(response, window, place) is None
+
+
+def _corrections(response: str, start: int) -> Iterator[Anchor]:
+    for match in _CORRECTION.finditer(response, start):
+        stop = _SENTENCE_END.search(response, match.end())
+        span = trim(response, match.end(), stop.start() if stop else len(response))
+        if 1 <= len(response[slice(*span)].split()) <= _LONGEST_CORRECTION:
+            yield Anchor("correction", *span)
 
 
 def find_boxes(response: str, start: int) -> Iterator[tuple[int, int]]:

@@ -2,73 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from math import isfinite
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
 from nt_lightning.evaluation.grading import exact_equal, math_equal, number_equal
 from nt_lightning.evaluation.options import Options, chance
-from nt_lightning.files import sha256_file
-from nt_lightning.traces.shapes import BadRowError
-from nt_lightning.traces.sources import open_source
+from nt_lightning.evaluation.table_rows import TableRow, check_columns, file_origin, file_rows
 
 log = logging.getLogger(__name__)
-
-
-class TableRow(NamedTuple):
-    """One row; messages name its place and never tell what stands in it."""
-
-    place: str
-    number: int
-    values: dict[str, Any]
-
-    def text(self, column: str) -> str:
-        """A text that is not empty; numbers are written out."""
-        value = self.values.get(column)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
-            return str(value)
-        if not isinstance(value, str) or not value.strip():
-            raise self.error(f"column {column!r} has {_kind(value)}; needed: a text")
-        return value
-
-    def texts(self, column: str) -> list[str]:
-        """A list of texts."""
-        values = self.values.get(column)
-        if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
-            raise self.error(f"column {column!r} has {_kind(values)}; needed: a list of texts")
-        return list(values)
-
-    def options(self, texts: Sequence[str], gold: int) -> Options:
-        """Options without the blanks around them, in their order."""
-        try:
-            return Options(tuple(text.strip() for text in texts), gold)
-        except ValueError as error:
-            raise self.error(str(error)) from None
-
-    def lettered(self, texts: Sequence[str], letter: str, padding: str | None = None) -> Options:
-        """Options of which a letter tells the right one; those that are ``padding`` are left out.
-
-        The letter counts all of them, so that padding in the middle moves it.
-        """
-        gold = ascii_uppercase.find(letter) if len(letter) == 1 else -1
-        shown = [place for place, text in enumerate(texts) if text != padding]
-        if gold not in shown:
-            raise self.error(f"the letter of the right option is none of {len(shown)} options")
-        return self.options([texts[place] for place in shown], shown.index(gold))
-
-    def error(self, what: str) -> UserError:
-        """An error about this row."""
-        return UserError(f"{self.place}: {what}")
 
 
 class TableBenchmark(Benchmark):
@@ -210,91 +159,53 @@ class HubBenchmark(TableBenchmark):
         Raises:
             UserError: They cannot be read, or a column is missing.
         """
-        table, where = self.table, self.path or f"{self.table.name} at {self.revision}"
+        return self.read(self.table, self.path, self.columns)
+
+    def read(
+        self, table: HubTable, path: str | None, columns: Sequence[str], option: str = "path"
+    ) -> Iterator[TableRow]:
+        """Rows of a table of this set, whose columns are checked.
+
+        Args:
+            table: Where it is on the Hub, at this benchmark's revision.
+            path: A local file that is read in its place; ``None`` asks the Hub.
+            columns: What a row must have.
+            option: The argument that gave ``path``, for messages.
+
+        Raises:
+            UserError: They cannot be read, or a column is missing.
+        """
+        where = path or f"{table.name} at {self.revision}"
+        found = self._hub_rows(table, option) if path is None else self._file_rows(path, option)
         count = 0
-        for row in self._hub_rows() if self.path is None else self._file_rows(self.path):
-            check_columns(row, self.columns, f"as in {table.url}", self.is_confidential)
+        for row in found:
+            check_columns(row, columns, f"as in {table.url}", self.is_confidential)
             yield row
             count += 1
         if table.size is not None and count != table.size:
             log.warning("%s has %d rows, the published set %d", where, count, table.size)
 
-    def _file_rows(self, path: str) -> Iterator[TableRow]:
+    def _file_rows(self, path: str, option: str) -> Iterator[TableRow]:
         if not Path(path).is_file():
             raise UserError(
-                f"{type(self).__name__}: path is {path!r}, which is no file; get the set from "
-                f"{self.table.url}, or leave path out to load it"
+                f"{type(self).__name__}: {option} is {path!r}, which is no file; get the set from "
+                f"{self.table.url}, or leave {option} out to load it"
             )
         return file_rows(path)
 
-    def _hub_rows(self) -> Iterator[TableRow]:
+    def _hub_rows(self, table: HubTable, option: str) -> Iterator[TableRow]:
         from datasets import load_dataset
 
-        table = self.table
         try:
             data = load_dataset(table.name, table.config, split=table.split, revision=self.revision)
         except (OSError, ValueError) as error:  # the Hub's errors, and a wrong revision's
             raise UserError(
-                f"{type(self).__name__}: path is null, but {table.name} cannot be loaded: "
+                f"{type(self).__name__}: {option} is null, but {table.name} cannot be loaded: "
                 f"{next(iter(str(error).splitlines()), type(error).__name__)}; "
-                f"{self.access}give path, a file of {table.url}"
+                f"{self.access}give {option}, a file of {table.url}"
             ) from None
         for number, values in enumerate(data):
             yield TableRow(f"{table.name}, row {number} (counted from 0)", number, values)
-
-
-def file_rows(path: str) -> Iterator[TableRow]:
-    """Rows of a JSONL, JSON, Parquet or CSV file.
-
-    Raises:
-        UserError: A row cannot be read.
-    """
-    if path.endswith(".csv"):
-        yield from _csv_rows(path)
-        return
-    source = open_source(path)
-    for number, found in source.rows(lambda names: names):
-        place = str(source.place(number))
-        if isinstance(found, BadRowError):
-            raise UserError(f"{place}: {found}")
-        yield TableRow(place, number, found)
-
-
-def _csv_rows(path: str) -> Iterator[TableRow]:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as handle:
-            for number, values in enumerate(csv.DictReader(handle)):
-                yield TableRow(f"{path}: row {number} (counted from 0)", number, values)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is no UTF-8: {error.reason}") from None
-    except csv.Error as error:
-        raise UserError(f"{path}: is no CSV: {error}") from None
-
-
-def check_columns(
-    row: TableRow, columns: Sequence[str], where: str = "", is_confidential: bool = False
-) -> None:
-    """Refuse a row without its columns; the message names what is missing and what is there.
-
-    Of a confidential set it does not tell what is there: in a CSV file without a header, the first
-    question stands in place of the names.
-
-    Raises:
-        UserError: A column is missing.
-    """
-    if missing := [name for name in columns if name not in row.values]:
-        names = ", ".join(map(str, row.values)) or "none"
-        found = f"{len(row.values)} others" if is_confidential else names
-        raise row.error(
-            f"no column {', '.join(map(repr, missing))}; found: {found}; "
-            f"needed: {', '.join(columns)}{where and ', '}{where}"
-        )
-
-
-def file_origin(path: str) -> str:
-    """A file's name and what tells its content from another's."""
-    file = Path(path)
-    return f"{file.name}, sha256 {sha256_file(file)[:12]}" if file.is_file() else file.name
 
 
 def text_id(*texts: str) -> str:
@@ -322,9 +233,3 @@ def _draw(seed: int, name: str) -> float:
     """A number in [0, 1) from a hash."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "nothing"
-    return "an empty text" if value == "" else f"a value of the type {type(value).__name__}"

@@ -1,156 +1,129 @@
-"""One batch of prompts, token by token, from which finished responses leave."""
+"""A batch of responses, token by token, whose finished rows are given to those that wait.
+
+When a quarter of the rows is free, the next prompts are read together and their rows are joined
+with those under way; columns that no row needs any more are dropped. In groups, because joining
+copies the cache. A quarter is our choice.
+
+transformers' own continuous batching (``generate_batch``, 5.23) gives the same greedy tokens, on
+the CPU too, and is not used: it took more CPU time than this (``tests/benchmarks/generation.py``
+prints both), draws from a generator of its own, and knows no deadline.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessorList,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
+from transformers import Cache
 
-from nt_lightning.evaluation.sampling import SeededSampling, uniform_draws
+from nt_lightning.evaluation.cache_rows import has_rows, join_rows
+from nt_lightning.evaluation.rows import Row, Work, left_padded
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+_ARGUMENTS = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """How all batches of one call are decoded.
+class Batch:
+    """Rows under way and those that have ended since the last exchange.
 
     Args:
-        stop_ids: Ids that end a response; the first is put behind it.
-        max_new_tokens: Limit for each response.
-        temperature: 0 is greedy.
-        top_p: Nucleus of the sampling.
-        seed: Seed of the sampling.
-        deadline: ``time.monotonic()`` at which decoding stops.
-        report: Told the number of finished responses after every token.
+        rows: The rows; their last token is not in the cache yet.
+        cache: Keys and values, aligned to the right.
+        starts: Columns of the cache in front of each row that are not its own.
     """
 
-    stop_ids: list[int]
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    seed: int
-    deadline: float | None
-    report: Callable[[int], None]
+    rows: list[Row]
+    cache: Cache
+    starts: list[int]
 
     @property
-    def is_late(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
-
-    def config(self, num_done: int) -> GenerationConfig:
-        """Greedy search: with a temperature, ``SeededSampling`` in front of it draws."""
-        return GenerationConfig(
-            max_new_tokens=self.max_new_tokens - num_done,
-            do_sample=False,
-            num_beams=1,
-            use_cache=True,
-            return_dict_in_generate=True,
-            eos_token_id=self.stop_ids,
-            pad_token_id=self.stop_ids[0],
-        )
+    def kept(self) -> list[int]:
+        """Places of the rows that go on."""
+        return [place for place, row in enumerate(self.rows) if not row.is_done]
 
 
-def decode_batch(
-    model: PreTrainedModel,
-    decoding: Decoding,
-    prompts: Sequence[Sequence[int]],
-    keys: Sequence[str],
-    num_before: int,
-) -> list[list[int]]:
-    """New ids per prompt, the first stop token included.
-
-    Whenever half of the responses have stopped, the others go on without them: rows of ids, mask
-    and cache are dropped, nothing is computed again. The batch ends when all have stopped.
+def can_refill(model: Any, inner: Any) -> bool:
+    """Whether rows of the model's cache can be exchanged; one token is read to see it.
 
     Args:
-        model: Model in eval mode.
-        decoding: How.
-        prompts: Prompt ids; they are padded on the left and masked by position.
-        keys: Names of the prompts, for the sampling.
-        num_before: Responses that earlier batches finished, for the report.
+        model: What is called.
+        inner: The Hugging Face model itself, whose ``forward`` names its arguments.
     """
-    if decoding.is_late:
-        return [[] for _ in prompts]
-    ids_BT, mask_BT = _left_padded(prompts, decoding.stop_ids[0], model.device)
-    width, cache, draws_BT = ids_BT.shape[1], None, None
-    if decoding.temperature > 0:
-        draws_BT = uniform_draws(decoding.seed, keys, decoding.max_new_tokens).to(model.device)
-    responses: dict[int, list[int]] = {}
-    rows = list(range(len(prompts)))
-    while rows:
-        output: Any = model.generate(  # type: ignore[operator]
-            ids_BT,
-            attention_mask=mask_BT,
-            past_key_values=cache,
-            generation_config=decoding.config(ids_BT.shape[1] - width),
-            logits_processor=_processors(decoding, draws_BT, width),
-            stopping_criteria=StoppingCriteriaList(
-                [_Watch(decoding, num_before + len(responses), model.device)]
-            ),
-        )
-        ids_BT, cache = output.sequences, output.past_key_values
-        new = [_up_to_stop(ids, decoding.stop_ids) for ids in ids_BT[:, width:].tolist()]
-        over = decoding.is_late or ids_BT.shape[1] - width >= decoding.max_new_tokens
-        left = [] if over else [i for i, ids in enumerate(new) if ids[-1] not in decoding.stop_ids]
-        responses |= {rows[i]: ids for i, ids in enumerate(new) if i not in left}
-        rows = [rows[i] for i in left]
-        kept = torch.tensor(left, dtype=torch.long, device=model.device)
-        added = ids_BT.shape[1] - mask_BT.shape[1]
-        ids_BT = ids_BT[kept]
-        mask_BT = torch.nn.functional.pad(mask_BT[kept], (0, added), value=1)
-        draws_BT = None if draws_BT is None else draws_BT[kept]
-        if cache is not None and rows:  # a model without a cache reads everything again
-            cache.batch_select_indices(kept)
-    return [responses[row] for row in range(len(prompts))]
+    if not set(inspect.signature(inner.forward).parameters) >= _ARGUMENTS:
+        return False
+    ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    return has_rows(_forward(model, ids, torch.ones_like(ids), ids).past_key_values, 1)
 
 
-class _Watch(StoppingCriteria):
-    """After every token: report, look at the clock, and end the pass when half have stopped."""
+def decode_refilling(model: Any, work: Work, batch_size: int) -> None:
+    """Finish all rows of the work, or as many as its limits allow.
 
-    def __init__(self, decoding: Decoding, num_before: int, device: torch.device) -> None:
-        self.decoding, self.num_before = decoding, num_before
-        self.stop_ids = torch.tensor(decoding.stop_ids, device=device)
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        """True for all rows at the end of the pass."""
-        stopped = int(torch.isin(input_ids[:, -1], self.stop_ids).sum())
-        self.decoding.report(self.num_before + stopped)
-        over = self.decoding.is_late or 2 * stopped >= len(input_ids)
-        return torch.full((len(input_ids),), over, device=input_ids.device)
-
-
-def _left_padded(
-    prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Ids and mask [B, T]; what the pad is does not matter."""
-    width = max(map(len, prompts))
-    ids_BT = torch.full((len(prompts), width), pad_id)
-    mask_BT = torch.zeros_like(ids_BT)
-    for row, ids in enumerate(prompts):
-        ids_BT[row, width - len(ids) :] = torch.tensor(ids)
-        mask_BT[row, width - len(ids) :] = 1
-    return ids_BT.to(device), mask_BT.to(device)
+    Args:
+        model: Model in eval mode for which ``can_refill`` holds.
+        work: Rows that wait.
+        batch_size: Rows at a time.
+    """
+    batch: Batch | None = None
+    while not work.is_over:
+        kept = batch.kept if batch else []
+        if not kept:
+            batch = None  # its cache is not needed while others are read
+        if batch is None and not work.waiting:
+            return
+        wanted = len(batch.rows) if batch and not work.waiting else batch_size
+        if 4 * (wanted - len(kept)) >= wanted:
+            batch = _exchange(model, work, batch, work.take(wanted - len(kept)))
+        elif batch:
+            _step(model, work, batch)
 
 
-def _processors(decoding: Decoding, draws_BT: Tensor | None, width: int) -> LogitsProcessorList:
-    if draws_BT is None:
-        return LogitsProcessorList()
-    sampling = SeededSampling(draws_BT, width, decoding.temperature, decoding.top_p)
-    return LogitsProcessorList([sampling])
+def _exchange(model: Any, work: Work, batch: Batch | None, new: list[Row]) -> Batch | None:
+    """Drop what has ended, read what is new."""
+    sources = [batch] if batch else []
+    if new:
+        sources.append(_read(model, work, new))
+    rows = [source.rows[place] for source in sources for place in source.kept]
+    if not rows:
+        return None
+    width = max(row.length for row in rows) - 1
+    parts = [(source.cache, source.kept) for source in sources if source.kept]
+    return Batch(rows, join_rows(parts, width), [width - row.length + 1 for row in rows])
 
 
-def _up_to_stop(ids: list[int], stop_ids: list[int]) -> list[int]:
-    stop = next((place for place, token in enumerate(ids) if token in stop_ids), None)
-    return ids if stop is None else ids[: stop + 1]
+def _read(model: Any, work: Work, rows: list[Row]) -> Batch:
+    """The cache of new rows, and their first token."""
+    ids_BT, mask_BT = left_padded(rows, model.device)
+    positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)
+    output = _forward(model, ids_BT, mask_BT, positions_BT)
+    work.append(rows, work.choose(rows, output.logits[:, -1]).tolist())
+    return Batch(rows, output.past_key_values, [])
+
+
+def _step(model: Any, work: Work, batch: Batch) -> None:
+    """One more token for every row."""
+    rows, device = batch.rows, model.device
+    width = batch.cache.get_seq_length() + 1
+    starts_B1 = torch.tensor(batch.starts, device=device)[:, None]
+    mask_BT = (torch.arange(width, device=device) >= starts_B1).long()
+    ids_B1 = torch.tensor([row.ids[-1:] for row in rows], device=device)
+    # A row that has ended stays where it is: the model may know no further position.
+    positions_B1 = torch.tensor([[row.length - 1] for row in rows], device=device)
+    output = _forward(model, ids_B1, mask_BT, positions_B1, batch.cache)
+    work.append(rows, work.choose(rows, output.logits[:, -1]).tolist())
+
+
+def _forward(
+    model: Any, ids_BT: Tensor, mask_BT: Tensor, positions_BT: Tensor, cache: Cache | None = None
+) -> Any:
+    """The model's output; the head sees the last position alone."""
+    return model(
+        input_ids=ids_BT,
+        attention_mask=mask_BT,
+        position_ids=positions_BT,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )

@@ -1,231 +1,230 @@
-"""The engine: benchmarks x modes to responses, verdicts and results."""
+"""The engine room: benchmarks x modes to responses, verdicts and results."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import torch
 import torch.distributed as dist
 
-from nt_lightning.errors import UserError
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
-from nt_lightning.evaluation.generation import Generation, generate
+from nt_lightning.evaluation.cache import ResponseCache
+from nt_lightning.evaluation.engine import Engine, Limits, Prompt
+from nt_lightning.evaluation.forcing import respond
+from nt_lightning.evaluation.generation import Generation
 from nt_lightning.evaluation.judging import Asked, judge
+from nt_lightning.evaluation.metric import EvaluationMetric
+from nt_lightning.evaluation.parts import merge_parts, part_path, write_part
 from nt_lightning.evaluation.progress import progress_bar
-from nt_lightning.evaluation.results import (
-    Result,
-    Sample,
-    aggregate,
-    read_results,
-    write_results,
-    write_samples,
-)
+from nt_lightning.evaluation.results import Sample, read_results, samples_path, write_results
+from nt_lightning.evaluation.settings import EvaluationSettings
+from nt_lightning.evaluation.summary import Result
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkMode, ThinkModes
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How benchmarks are run.
-
-    Args:
-        max_new_tokens: Limit for each response.
-        max_problems: Take the first so many problems of each benchmark; ``None`` takes all.
-        max_seconds: Limit for generating one benchmark in one mode; what is unfinished then is
-            not evaluated. ``None``: no limit.
-        batch_size: Responses generated at a time.
-        temperature: 0 is greedy.
-        top_p: Nucleus of the sampling, in (0, 1].
-        seed: Seed of the sampling; each response draws from (seed, problem, repeat).
-        repeats: Responses per problem.
-
-    Raises:
-        UserError: A value is out of its range.
-    """
-
-    max_new_tokens: int
-    max_problems: int | None = None
-    max_seconds: float | None = None
-    batch_size: int = 32
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    repeats: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "max_problems", "batch_size", "repeats"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}; allowed: 1 and more")
-        if self.max_seconds is not None and self.max_seconds <= 0:
-            raise UserError(f"max_seconds is {self.max_seconds}; allowed: more than 0, or null")
-        if self.temperature < 0:
-            raise UserError(f"temperature is {self.temperature}; allowed: 0 (greedy) and more")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top_p is {self.top_p}; allowed: above 0, up to 1")
-        if self.repeats > 1 and self.temperature == 0:
-            raise UserError(
-                f"repeats is {self.repeats} at temperature 0, which gives equal responses; "
-                "allowed: repeats 1, or a temperature above 0"
-            )
-
-
-def evaluate(
-    model: PreTrainedModel,
-    formatter: PromptFormatter,
-    modes: ThinkModes,
-    benchmarks: Sequence[Benchmark],
-    mode_names: Sequence[str],
-    settings: EvaluationSettings,
-    *,
-    run: Path,
-    stage: str,
-    step: int,
-    rank: int = 0,
-    world_size: int = 1,
-    poll: Callable[[], None] = lambda: None,
-) -> list[Result]:
-    """Run every benchmark in every mode; all ranks call it together and get the same results.
+class Evaluation:
+    """One evaluation of a student; all ranks hold one and call it together.
 
     Rank 0 writes the responses to ``<run>/evaluation/<stage>/<benchmark>-<mode>.jsonl`` and adds
-    each result to ``<run>/results.json`` as soon as it is there.
+    each result to ``<run>/results.json`` as soon as it is there. The run's folder is one for all
+    ranks.
 
     Args:
-        model: Ready for generation (``generation.generate``).
+        engine: Answers.
         formatter: The run's formatter, the same as in training.
         modes: The run's modes, with the number of words filled in.
-        benchmarks: What to run.
-        mode_names: Which modes, out of ``no_think``, ``adaptive`` and ``think``.
         settings: How.
         run: Folder of the run.
         stage: ``before``, ``after``, ``step-<n>`` or ``test``.
         step: Optimizer steps done.
         rank: This process; problem i belongs to rank i modulo ``world_size``.
         world_size: Number of processes.
+        device: Where numbers are gathered.
         poll: Called after every token; what it raises ends the evaluation.
     """
-    results = []
-    for benchmark in benchmarks:
-        problems = benchmark.problems()[: settings.max_problems]
-        for name in mode_names:
-            began = time.monotonic()
-            own_problems = problems[rank::world_size]
-            asked = _questions(formatter, modes[name], benchmark, own_problems, settings.repeats)
-            title = f"{benchmark.name} {name}"
-            with progress_bar(title, len(asked), enabled=rank == 0) as on_progress:
 
-                def report(done: int, show: Callable[[int], None] = on_progress) -> None:
-                    show(done)
-                    poll()
+    def __init__(
+        self,
+        engine: Engine,
+        formatter: PromptFormatter,
+        modes: ThinkModes,
+        settings: EvaluationSettings,
+        *,
+        run: Path,
+        stage: str,
+        step: int,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | None = None,
+        poll: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.engine, self.formatter, self.modes, self.settings = engine, formatter, modes, settings
+        self.run, self.stage, self.step = run, stage, step
+        self.rank, self.world_size, self.device = rank, world_size, device
+        self.poll = poll
+        self.sampling = settings.sampling(engine.family)
+        self.about = engine.about()
+        self.cache = ResponseCache(
+            self.about if settings.reuse and engine.is_known() else None,
+            self.sampling,
+            settings.forcing,
+        )
 
-                responses = _respond(
-                    model, formatter, modes[name], benchmark.name, asked, settings, report
-                )
-            own = [
-                judge(
-                    benchmark,
-                    question,
-                    response.text,
-                    num_tokens=response.num_tokens,
-                    finish_reason=response.finish_reason,
-                    stage=stage,
-                )
-                for question, response in zip(asked, responses, strict=True)
-            ]
-            samples = _in_order(_gather(own, world_size), problems)
-            results.append(aggregate(samples, step=step))
-            if rank == 0:
-                write_samples(run, samples)
-                _record(run, benchmark, problems, settings, results[-1])
-                _log_result(results[-1], samples, time.monotonic() - began)
-    return results
+    def __call__(self, benchmarks: Sequence[Benchmark], mode_names: Sequence[str]) -> list[Result]:
+        """Run every benchmark in every mode; every rank gets the same results.
+
+        Args:
+            benchmarks: What to run.
+            mode_names: Which modes, out of ``no_think``, ``adaptive`` and ``think``.
+        """
+        return [
+            self._one(benchmark, self.modes[name])
+            for benchmark in benchmarks
+            for name in mode_names
+        ]
+
+    def _one(self, benchmark: Benchmark, mode: ThinkMode) -> Result:
+        began = time.monotonic()
+        problems = benchmark.problems()[: self.settings.max_problems]
+        asked = self._asked(benchmark, mode)
+        responses = self._respond(benchmark, mode, asked)
+        labels: dict[str, Any] = {"benchmark": benchmark.name, "mode": mode.name}
+        labels["stage"] = self.stage
+        metric = EvaluationMetric(problems, **labels, step=self.step)
+        metric = metric if self.device is None else metric.to(self.device)
+        samples = [
+            judge(
+                benchmark,
+                question,
+                response.text,
+                num_tokens=response.num_tokens,
+                finish_reason=response.finish_reason,
+                stage=self.stage,
+            )
+            for question, response in zip(asked, responses, strict=True)
+        ]
+        metric.update(samples)
+        result: Result = metric.compute()
+        self._write(benchmark, problems, samples, result)
+        if self.rank == 0:
+            _log_result(result, time.monotonic() - began)
+        return result
+
+    def rehearse(self, benchmarks: Sequence[Benchmark], mode_names: Sequence[str]) -> None:
+        """Try the longest prompts with one new token, before hours have gone into a run.
+
+        Args:
+            benchmarks: What will be run.
+            mode_names: In which modes.
+
+        Raises:
+            UserError: Not even one response at a time fits.
+        """
+        prompts = [
+            self._prompt(benchmark, self.modes[name], asked)
+            for benchmark in benchmarks
+            for name in mode_names
+            for asked in self._asked(benchmark, self.modes[name], repeats=1)
+        ]
+        self.engine.rehearse(prompts)
+
+    def _asked(
+        self, benchmark: Benchmark, mode: ThinkMode, repeats: int | None = None
+    ) -> list[Asked]:
+        """This rank's problems as each run over the benchmark asks them."""
+        problems = benchmark.problems()[: self.settings.max_problems]
+        repeats = repeats or self.settings.repeats_of(benchmark.name)
+        asked = []
+        for problem in problems[self.rank :: self.world_size]:
+            for repeat in range(repeats):
+                variant = benchmark.variant(problem, repeat)
+                prompt = self.formatter.prompt_text(variant.question, mode) + mode.prefix
+                asked.append(Asked(variant, repeat, mode.name, prompt))
+        return asked
+
+    def _respond(
+        self, benchmark: Benchmark, mode: ThinkMode, asked: Sequence[Asked]
+    ) -> list[Generation]:
+        """Responses to this rank's questions, those that are known taken from the cache."""
+        prompts = [self._prompt(benchmark, mode, question) for question in asked]
+        found = self.cache.find(prompts)
+        if found and self.rank == 0:
+            log.info(
+                "%s in %s: %d of %d responses of this rank were there already",
+                *(benchmark.name, mode.name, len(found), len(asked)),
+            )
+        wanted = [index for index in range(len(prompts)) if index not in found]
+        limit = self.settings.max_seconds
+        most = self.settings.max_total_tokens
+        limits = Limits(
+            deadline=None if limit is None else time.monotonic() + limit,
+            max_tokens=None if most is None else max(1, most // self.world_size),
+            poll=self.poll,
+        )
+        title = f"{benchmark.name} {mode.name}"
+        with progress_bar(title, len(wanted), enabled=self.rank == 0) as on_progress:
+            made = respond(
+                self.engine,
+                [prompts[index] for index in wanted],
+                self.sampling,
+                self.settings.forcing if mode.name != "no_think" else None,
+                limits,
+                lambda place, response: self.cache.keep(prompts[wanted[place]], response),
+                on_progress,
+            )
+        found |= dict(zip(wanted, made, strict=True))
+        return [found[index] for index in range(len(prompts))]
+
+    def _prompt(self, benchmark: Benchmark, mode: ThinkMode, asked: Asked) -> Prompt:
+        question = asked.problem.question
+        return Prompt(
+            key=f"{benchmark.name}/{asked.problem.id}/{asked.repeat}",
+            ids=tuple(self.formatter.prompt_ids(question, mode)),
+            text=self.formatter.prompt_text(question, mode),
+            begun=mode.prefix,
+        )
+
+    def _write(
+        self,
+        benchmark: Benchmark,
+        problems: Sequence[Problem],
+        samples: Sequence[Sample],
+        result: Result,
+    ) -> None:
+        """Put the ranks' responses together, and the result beside the others."""
+        labels = (self.run, self.stage, benchmark.name, result.mode)
+        write_part(part_path(*labels, self.rank), samples)
+        if self.world_size > 1:
+            dist.barrier()
+        if self.rank == 0:
+            parts = [part_path(*labels, rank) for rank in range(self.world_size)]
+            merge_parts(samples_path(*labels), parts, [problem.id for problem in problems])
+            content = read_results(self.run)
+            content.add(result)
+            content.versions[benchmark.name] = benchmark.version
+            content.settings[self.stage] = asdict(self.settings) | {
+                "temperature": self.sampling.temperature,
+                "top_p": self.sampling.top_p,
+                "student": self.about,
+            }
+            if baselines := benchmark.baselines(problems):
+                content.baselines[benchmark.name] = baselines
+            write_results(self.run, content)
+        if self.world_size > 1:
+            dist.barrier()
 
 
-def _questions(
-    formatter: PromptFormatter,
-    mode: ThinkMode,
-    benchmark: Benchmark,
-    problems: Sequence[Problem],
-    repeats: int,
-) -> list[Asked]:
-    """Every problem as each run over the benchmark asks it."""
-    asked = []
-    for problem in problems:
-        for repeat in range(repeats):
-            variant = benchmark.variant(problem, repeat)
-            prompt = formatter.prompt_text(variant.question, mode) + mode.prefix
-            asked.append(Asked(variant, repeat, mode.name, prompt))
-    return asked
-
-
-def _respond(
-    model: PreTrainedModel,
-    formatter: PromptFormatter,
-    mode: ThinkMode,
-    benchmark: str,
-    asked: Sequence[Asked],
-    settings: EvaluationSettings,
-    on_progress: Callable[[int], None],
-) -> list[Generation]:
-    limit = settings.max_seconds
-    return generate(
-        model,
-        formatter,
-        [formatter.prompt_ids(question.problem.question, mode) for question in asked],
-        prefix=mode.prefix,
-        max_new_tokens=settings.max_new_tokens,
-        batch_size=settings.batch_size,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        seed=settings.seed,
-        keys=[f"{benchmark}/{question.problem.id}/{question.repeat}" for question in asked],
-        deadline=None if limit is None else time.monotonic() + limit,
-        on_progress=on_progress,
-    )
-
-
-def _gather(own: list[Sample], world_size: int) -> list[Sample]:
-    """All ranks' samples, on every rank; a rank without problems takes part, too."""
-    if world_size == 1:
-        return own
-    parts: list[list[Sample]] = [[] for _ in range(world_size)]
-    dist.all_gather_object(parts, own)
-    return [sample for part in parts for sample in part]
-
-
-def _in_order(samples: list[Sample], problems: Sequence[Problem]) -> list[Sample]:
-    place = {problem.id: index for index, problem in enumerate(problems)}
-    return sorted(samples, key=lambda sample: (place[sample.problem_id], sample.repeat))
-
-
-def _record(
-    run: Path,
-    benchmark: Benchmark,
-    problems: Sequence[Problem],
-    settings: EvaluationSettings,
-    result: Result,
-) -> None:
-    content = read_results(run)
-    content.add(result)
-    content.versions[benchmark.name] = benchmark.version
-    content.settings[result.stage] = asdict(settings)
-    if baselines := benchmark.baselines(problems):
-        content.baselines[benchmark.name] = baselines
-    write_results(run, content)
-
-
-def _log_result(result: Result, samples: Sequence[Sample], seconds: float) -> None:
+def _log_result(result: Result, seconds: float) -> None:
     where = f"{result.stage}: {result.benchmark} in {result.mode}"
-    if result.accuracy is not None:
+    if result.accuracy is not None and result.mean_response_tokens is not None:
         log.info(
             "%s: accuracy %.3f on %d problems, %.0f tokens a response, %.0f s",
             where,
@@ -234,12 +233,11 @@ def _log_result(result: Result, samples: Sequence[Sample], seconds: float) -> No
             result.mean_response_tokens,
             seconds,
         )
-    missing = sum(sample.outcome == "not_evaluated" for sample in samples)
-    if missing:
+    if missing := result.num_unfinished:
         log.warning(
-            "%s: %d of %d responses were not finished within max_seconds and are not evaluated; "
-            "what is left favours short responses",
+            "%s: %d of %d responses were not finished within max_seconds or max_total_tokens and "
+            "are not evaluated; what is left favours short responses",
             where,
             missing,
-            len(samples),
+            missing + (result.num_responses or 0),
         )

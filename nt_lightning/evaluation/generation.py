@@ -1,19 +1,18 @@
-"""Responses in batches, from any Hugging Face causal model."""
+"""Responses from any Hugging Face causal model in this process."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import GenerationConfig
 
 from nt_lightning.errors import UserError
-from nt_lightning.evaluation.decoding import Decoding, decode_batch
 from nt_lightning.evaluation.outcomes import FinishReason
+from nt_lightning.evaluation.rows import Decoding, Row, Work
+from nt_lightning.evaluation.running import finish
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
 
@@ -28,15 +27,18 @@ class Generation:
     """One response.
 
     Args:
-        text: The mode's prefix and what was generated, without the stop token.
-        num_tokens: Generated tokens, the stop token included, the prefix not.
-        finish_reason: ``stop``: a stop token; ``length``: the token limit; ``time``: the deadline
-            passed, before or during the response.
+        text: What the response was begun with and what was generated, without the stop token.
+        num_tokens: Generated tokens, the stop token included.
+        finish_reason: ``stop``: a stop token; ``length``: the token limit; ``loop``: it went round
+            in circles (``loops.goes_round``); ``time``: the deadline passed, or the tokens of the
+            whole call were spent, before or during the response.
+        ids: Generated ids, the stop token included.
     """
 
     text: str
     num_tokens: int
     finish_reason: FinishReason
+    ids: tuple[int, ...] = ()
 
 
 @torch.no_grad()  # not inference_mode: its tensors could not be trained on later
@@ -45,87 +47,130 @@ def generate(
     formatter: PromptFormatter,
     prompts: Sequence[Sequence[int]],
     *,
-    max_new_tokens: int,
+    max_new_tokens: int | Sequence[int],
     batch_size: int,
-    prefix: str = "",
+    begun: Sequence[str] | None = None,
     temperature: float = 0.0,
     top_p: float = 1.0,
     seed: int = 0,
     keys: Sequence[str] | None = None,
     deadline: float | None = None,
+    max_total_tokens: int | None = None,
+    stop_loops: bool = True,
+    on_response: Callable[[int, Generation], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
+    agree: Callable[[bool], bool] | None = None,
 ) -> list[Generation]:
     """Generate one response per prompt.
 
-    Prompts run in batches, the longest first, so that a lack of memory shows at once. Hidden
-    defaults of the model's folder (temperature, repetition penalty, ...) have no effect.
+    The longest prompts come first, so that a lack of memory shows at once. Hidden defaults of the
+    model's folder (temperature, repetition penalty, ...) have no effect.
 
     Args:
         model: In eval mode, on its device, with an attention that honours left padding.
         formatter: Knows tokenizer and stop token.
-        prompts: Prompt ids, with the mode's prefix at the end.
-        max_new_tokens: Limit for each response; lowered where the model's context is shorter.
-        batch_size: Prompts at a time; halved where the GPU's memory does not suffice.
-        prefix: Text of the mode's prefix, put in front of each response again.
+        prompts: Prompt ids, with what the response is begun with at the end.
+        max_new_tokens: Limit for each response, or one for all; lowered where the model's context
+            ends before.
+        batch_size: Responses at a time; halved where the GPU's memory does not suffice.
+        begun: What each response is begun with, such as the mode's prefix; put in front again.
         temperature: 0 is greedy.
         top_p: Nucleus of the sampling, in (0, 1].
         seed: Seed of the sampling.
         keys: A name per prompt; its sampling depends on (seed, key) alone. The index by default.
         deadline: ``time.monotonic()`` at which generation stops.
+        max_total_tokens: Generated tokens of all responses at which generation stops; the last
+            step may go beyond it by less than ``batch_size``.
+        stop_loops: End responses that go round in circles.
+        on_response: Called with index and response as soon as a response has ended; not for one
+            that the deadline or ``max_total_tokens`` cut off.
         on_progress: Called with the number of finished responses, after every token.
+        agree: For a model whose weights are spread over ranks, which must call it equally often.
+            Asked before every call of the model with whether this rank has work; answers whether
+            any rank has. A rank without work then reads one token for nothing. All ranks must
+            call ``generate`` together, also without prompts.
 
     Returns:
         Generations in the order of ``prompts``.
 
     Raises:
         UserError: The model's context has no room behind the longest prompt.
+        torch.OutOfMemoryError: One response does not fit; with ``agree``, a batch does not fit:
+            the other ranks are within the same call of the model and cannot begin again.
     """
-    if not prompts:
+    if not prompts and agree is None:
         return []
-    names = [str(index) for index in range(len(prompts))] if keys is None else list(keys)
-    eos = formatter.tokenizer.eos_token_id
+    names = [str(index) for index in range(len(prompts))] if keys is None else keys
+    prefixes = [""] * len(prompts) if begun is None else begun
+    wanted = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else max_new_tokens
+
+    def tell(row: Row) -> None:
+        if on_response:
+            on_response(row.index, _generation(formatter, prefixes[row.index], row))
+
     decoding = Decoding(
-        stop_ids=list(dict.fromkeys([formatter.stop_token_id, *([] if eos is None else [eos])])),
-        max_new_tokens=_fitting(model, max(map(len, prompts)), max_new_tokens),
+        stop_ids=_stop_ids(formatter),
         temperature=temperature,
         top_p=top_p,
         seed=seed,
         deadline=deadline,
-        report=on_progress or (lambda _: None),
+        max_total_tokens=max_total_tokens,
+        stop_loops=stop_loops,
+        on_row=tell,
+        on_progress=on_progress or (lambda _: None),
     )
-    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    done: dict[int, Generation] = {}
-    with _plain_generation_config(model), _contiguous_head_input(model):
-        while len(done) < len(order):
-            rows = order[len(done) : len(done) + batch_size]
-            batch = [prompts[row] for row in rows]
-            try:
-                responses = decode_batch(
-                    model, decoding, batch, [names[row] for row in rows], len(done)
-                )
-            except torch.OutOfMemoryError:
-                if batch_size == 1:
-                    raise
-                batch_size //= 2
-                torch.cuda.empty_cache()
-                log.warning("out of memory: generating %d responses at a time", batch_size)
-                continue
-            done |= {
-                row: _finished(formatter, decoding, prefix, ids)
-                for row, ids in zip(rows, responses, strict=True)
-            }
-            decoding.report(len(done))
-    return [done[index] for index in range(len(prompts))]
+    columns = range(len(prompts)), prompts, names, _limits(model, prompts, wanted)
+    rows = [Row(*values) for values in zip(*columns, strict=True)]
+    finish(model, Work(decoding, rows), batch_size, agree)
+    decoding.on_progress(len(rows))
+    return [_generation(formatter, prefix, row) for prefix, row in zip(prefixes, rows, strict=True)]
 
 
-def _finished(
-    formatter: PromptFormatter, decoding: Decoding, prefix: str, ids: list[int]
-) -> Generation:
-    reason: FinishReason = "length" if len(ids) >= decoding.max_new_tokens else "time"
-    body = ids
-    if ids and ids[-1] in decoding.stop_ids:
-        reason, body = "stop", ids[:-1]
-    return Generation(prefix + _decode(formatter, body), len(ids), reason)
+@torch.no_grad()
+def rehearse(
+    model: PreTrainedModel,
+    formatter: PromptFormatter,
+    prompts: Sequence[Sequence[int]],
+    batch_size: int,
+    *,
+    agree: Callable[[bool], bool] | None = None,
+) -> int:
+    """Read the longest prompts and go one token beyond, so that a lack of memory shows early.
+
+    Args:
+        model: As for ``generate``.
+        formatter: As for ``generate``.
+        prompts: All prompts that will be asked.
+        batch_size: Responses at a time.
+        agree: As for ``generate``.
+
+    Returns:
+        The batch size that fits: the given one, or a half, a quarter, ... of it.
+
+    Raises:
+        UserError: Not even one prompt fits; with ``agree``, ``batch_size`` of them do not.
+    """
+    longest = sorted(prompts, key=len)[-batch_size:]
+    # Reading a prompt gives the first token, and the second one needs the cache.
+    rows = [Row(index, prompt, "", 2) for index, prompt in enumerate(longest)]
+    try:
+        return finish(model, Work(Decoding(_stop_ids(formatter)), rows), batch_size, agree)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"generation runs out of memory at batch size {batch_size if agree else 1} of the "
+            f"longest prompts (up to {max(map(len, longest), default=0)} tokens): {error}"
+        ) from None
+
+
+def _stop_ids(formatter: PromptFormatter) -> frozenset[int]:
+    eos = formatter.tokenizer.eos_token_id
+    return frozenset({formatter.stop_token_id} | ({eos} if eos is not None else set()))
+
+
+def _generation(formatter: PromptFormatter, prefix: str, row: Row) -> Generation:
+    body = row.ids[:-1] if row.finish_reason == "stop" else row.ids
+    text = prefix + _decode(formatter, body)
+    return Generation(text, len(row.ids), row.finish_reason or "time", tuple(row.ids))
 
 
 def _decode(formatter: PromptFormatter, ids: list[int]) -> str:
@@ -143,55 +188,26 @@ def _decode(formatter: PromptFormatter, ids: list[int]) -> str:
     )
 
 
-def _fitting(model: PreTrainedModel, longest_prompt: int, max_new_tokens: int) -> int:
+def _limits(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], wanted: Sequence[int]
+) -> list[int]:
+    """The limit of each response, lowered where the model's context ends before."""
     context = getattr(model.config, "max_position_embeddings", None)
-    if context is None or longest_prompt + max_new_tokens <= context:
-        return max_new_tokens
-    room = int(context) - longest_prompt
-    if room < 1:
+    if context is None:
+        return list(wanted)
+    longest = max(map(len, prompts), default=0)
+    if longest >= context:
         raise UserError(
-            f"a prompt of {longest_prompt} tokens leaves no room for a response: the model's "
+            f"a prompt of {longest} tokens leaves no room for a response: the model's "
             f"context (max_position_embeddings) is {context}"
         )
-    log.warning(
-        "max_new_tokens %d is lowered to %d: the model's context is %d tokens and the longest "
-        "prompt has %d",
-        *(max_new_tokens, room, context, longest_prompt),
-    )
-    return room
-
-
-@contextmanager
-def _plain_generation_config(model: PreTrainedModel) -> Iterator[None]:
-    """Put the model's own generation defaults aside: ``generate`` fills gaps from them."""
-    owners = [
-        module
-        for module in model.modules()
-        if isinstance(vars(module).get("generation_config"), GenerationConfig)
+    limits = [
+        min(limit, context - len(prompt)) for prompt, limit in zip(prompts, wanted, strict=True)
     ]
-    saved = [module.generation_config for module in owners]
-    try:
-        for module in owners:
-            module.generation_config = GenerationConfig()  # type: ignore[assignment]
-        yield
-    finally:
-        for module, config in zip(owners, saved, strict=True):
-            module.generation_config = config  # type: ignore[assignment]
-
-
-@contextmanager
-def _contiguous_head_input(model: PreTrainedModel) -> Iterator[None]:
-    """Copy what the head sees: the last position of a prefill is a strided view.
-
-    torch multiplies a strided bfloat16 batch on the CPU as a batched product, for which it copies
-    the head's weight once per row: 60 MB a row at a vocabulary of 49k.
-    """
-    head = model.get_output_embeddings()
-    if head is None:
-        yield
-        return
-    hook = head.register_forward_pre_hook(lambda _, args: (args[0].contiguous(), *args[1:]))
-    try:
-        yield
-    finally:
-        hook.remove()
+    if num_lowered := sum(got < limit for got, limit in zip(limits, wanted, strict=True)):
+        log.warning(
+            "max_new_tokens is lowered for %d of %d prompts, to %d for the longest of %d tokens: "
+            "the model's context is %d tokens",
+            *(num_lowered, len(prompts), context - longest, longest, context),
+        )
+    return limits

@@ -8,21 +8,31 @@ import logging
 import re
 import threading
 from fractions import Fraction
-from typing import Literal
+from unicodedata import normalize
 
+from nt_lightning.evaluation.equality.verdict import EXACT, Verdict, undecided
 from nt_lightning.evaluation.expendable import Expendable, Message
+from nt_lightning.evaluation.numbers import SUPERSCRIPT, THOUSANDS, VULGAR
 
 log = logging.getLogger(__name__)
 
-Verdict = Literal["equal", "different", "timeout", "failed"]
+_VULGAR, _SUPERSCRIPT = re.compile(VULGAR), re.compile(SUPERSCRIPT)
+_THOUSANDS = re.compile(rf"(?<=\d){THOUSANDS}(?=\d{{3}})")
+_FRACTION = re.compile(
+    r"\\[dt]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(-?\d+)\s*\}|(\d)(?!\d))"
+)
+_MIXED = re.compile(
+    r"(?P<sign>[+-]?)\s*(?P<whole>\d+)\s+(?P<over>\d{1,2})\s*/\s*(?P<under>[1-9]\d?)"
+)
+_POWER = re.compile(r"(?P<sign>[+-]?)(?P<base>\d+)(?:\^|\*\*)\{?(?P<exponent>-?\d+)\}?")
 
 
 class UngradedError(Exception):
-    """The judge gave no verdict: it ran out of time, or it failed."""
+    """The judge gave no verdict: nothing is certain, it ran out of time, or it failed."""
 
 
 class MathGrader:
-    """Equality of LaTeX answers by math-verify, in a process that is killed when it hangs.
+    """Verdicts on answers by ``equality.answers``, in a process that is killed when it hangs.
 
     Args:
         limit_s: Seconds for one comparison (our choice: 5, math-verify's default).
@@ -32,18 +42,24 @@ class MathGrader:
         self.worker = Expendable("nt_lightning.evaluation.grading_worker", limit_s)
         self._lock = threading.Lock()
 
-    def verdict(self, reference: str, answer: str) -> Verdict:
-        """Compare an answer with its reference; the order matters to math-verify."""
+    def verdict(self, reference: str, answer: str, question: str = "") -> Verdict:
+        """Compare an answer with its reference; the order matters to math-verify.
+
+        Args:
+            reference: The gold answer.
+            answer: The answer, without what leads to it.
+            question: Its words may stand beside a number.
+        """
         if plain_latex(reference) == plain_latex(answer):
-            return "equal"
+            return Verdict(True, EXACT)
         with self._lock:
-            reply = self._ask({"reference": reference, "answer": answer})
+            reply = self._ask({"reference": reference, "answer": answer, "question": question})
         if reply is None:
-            return "timeout"
+            return undecided("timeout")
         if "error" in reply:
-            log.debug("math-verify failed on %r and %r: %s", reference, answer, reply["error"])
-            return "failed"
-        return "equal" if reply["equal"] else "different"
+            log.debug("no comparison of %r and %r: %s", reference, answer, reply["error"])
+            return undecided("failed")
+        return Verdict(reply["correct"], reply["by"])
 
     def close(self) -> None:
         """End the process; the next comparison starts another."""
@@ -76,16 +92,16 @@ def shared_grader() -> MathGrader:
     return grader
 
 
-def math_equal(reference: str, answer: str) -> bool:
-    """Whether a LaTeX answer equals the reference.
+def math_equal(reference: str, answer: str, question: str = "") -> bool:
+    """Whether an answer equals the reference as mathematics, by the rules of ``pool verify``.
 
     Raises:
-        UngradedError: math-verify did not end in time, or failed.
+        UngradedError: No verdict is certain, the comparison did not end in time, or it failed.
     """
-    verdict = shared_grader().verdict(reference, answer)
-    if verdict in ("timeout", "failed"):
-        raise UngradedError(f"math-verify: {verdict} on {answer[:80]!r}")
-    return verdict == "equal"
+    verdict = shared_grader().verdict(reference, answer, question)
+    if verdict.correct is None:
+        raise UngradedError(f"{verdict.by}: {answer[:80]!r} against {reference[:80]!r}")
+    return verdict.correct
 
 
 def number_equal(reference: str, answer: str) -> bool:
@@ -111,10 +127,17 @@ def parse_number(text: str) -> Fraction | None:
     """
     if "_" in text:  # Python's 4210_5 is 42105, in a text it is a number to the base 5
         return None
-    plain = re.sub(r"[\s$]|\\?%$|(?<=\d),(?=\d{3})", "", text.strip())
-    plain = plain.replace("−", "-").replace("–", "-")
-    plain = re.sub(r"\\[dt]?frac\{(-?\d+)\}\{(-?\d+)\}", r"\1/\2", plain)
+    plain = _VULGAR.sub(lambda found: f" {normalize('NFKC', found[0])}", text).replace("⁄", "/")
+    plain = _SUPERSCRIPT.sub(lambda found: f"^{normalize('NFKC', found[0])}", plain)
+    plain = re.sub(r"[−–]", "-", plain).replace("$", "").replace("\\%", "%")
+    plain = _FRACTION.sub(r" \1\2/\3\4", _THOUSANDS.sub("", plain)).strip().removesuffix("%")
+    if mixed := _MIXED.fullmatch(plain):
+        whole, part = int(mixed["whole"]), Fraction(int(mixed["over"]), int(mixed["under"]))
+        return -whole - part if mixed["sign"] == "-" else whole + part
+    plain = re.sub(r"\s|\\$", "", plain)
     plain = re.sub(r"(?:×|x|\\times|\\cdot)10(?:\^|\*\*)\{?(-?\d+)\}?", r"e\1", plain)
+    if power := _POWER.fullmatch(plain):
+        return _power(int(power["base"]), int(power["exponent"]), power["sign"])
     exponent = re.search(r"e([+-]?\d+)$", plain, re.IGNORECASE)
     if exponent and abs(int(exponent[1])) > 400:  # a Fraction would write out every digit
         return None
@@ -123,6 +146,12 @@ def parse_number(text: str) -> Fraction | None:
         return Fraction(numerator) / Fraction(denominator if slash else "1")
     except (ValueError, ZeroDivisionError):
         return None
+
+
+def _power(base: int, exponent: int, sign: str) -> Fraction | None:
+    if abs(exponent) > 400 or base > 400 or (base == 0 and exponent < 0):
+        return None  # every digit would be written out
+    return -(Fraction(base) ** exponent) if sign == "-" else Fraction(base) ** exponent
 
 
 def plain_latex(text: str) -> str:

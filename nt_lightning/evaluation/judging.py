@@ -6,12 +6,14 @@ import logging
 from typing import NamedTuple
 
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
-from nt_lightning.evaluation.extraction import NO_ANSWER, extract
-from nt_lightning.evaluation.grading import UngradedError
+from nt_lightning.evaluation.extraction import DEFAULT_OPTIONS, NO_ANSWER, extract
+from nt_lightning.evaluation.grading import UngradedError, parse_number, plain_latex
 from nt_lightning.evaluation.outcomes import FinishReason, classify, is_obedient, opened_think
 from nt_lightning.evaluation.results import Sample
 
 log = logging.getLogger(__name__)
+
+_LONGEST_NUMBER = 100  # characters; a longer one is compared as text (our choice)
 
 
 class Asked(NamedTuple):
@@ -74,4 +76,38 @@ def judge(
         obedient=is_obedient(asked.mode, response, finish_reason),
         opened_think=opened_think(response),
         reference_answer=problem.reference_answer,
+        domain=problem.domain,
+        answer_class="" if found.answer is None else answer_class(problem, found.answer, correct),
     )
+
+
+def answer_class(problem: Problem, answer: str, correct: bool | None) -> str:
+    """What an answer counts as in a majority vote; the rule is ours.
+
+    Answers that are judged right are one class. Others are alike if their normalised texts are: of
+    a ``letter`` the place of the chosen option among the sorted options, because the order of the
+    options may differ from repeat to repeat, or the upper-case letter where their texts are
+    unknown; of a ``number`` its value; of ``boxed`` its LaTeX without blanks and variants; of
+    ``exact`` the text but for case and blanks.
+
+    Args:
+        problem: The variant that was asked.
+        answer: What was extracted.
+        correct: Its verdict; ``None`` without one.
+    """
+    if correct:
+        return "right"
+    if problem.kind == "letter":
+        letter = answer.upper()
+        texts = problem.metadata.get("option_texts")
+        if texts is None:
+            return f"letter: {letter}"
+        place = problem.metadata.get("options", DEFAULT_OPTIONS).index(letter)
+        return f"option: {sorted(texts).index(texts[place])}"
+    if problem.kind == "number" and len(answer) <= _LONGEST_NUMBER:
+        value = parse_number(answer)
+        if value is not None:
+            return f"number: {value}"
+    if problem.kind == "boxed":
+        return f"boxed: {plain_latex(answer)}"
+    return f"text: {' '.join(answer.casefold().split())}"

@@ -7,7 +7,7 @@ from typing import Literal
 from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
 from nt_lightning.traces.repetition import is_looped
 
-FinishReason = Literal["stop", "length", "time"]
+FinishReason = Literal["stop", "length", "loop", "time"]
 Outcome = Literal["answered", "unparsed", "truncated", "looped", "not_evaluated"]
 OUTCOMES: tuple[Outcome, ...] = ("answered", "unparsed", "truncated", "looped")
 
@@ -16,9 +16,12 @@ def classify(response: str, finish_reason: FinishReason, answer: str | None) -> 
     """The outcome of a response.
 
     ``answered``: it stopped and an answer was found; ``unparsed``: it stopped without one;
-    ``looped``: it met the token limit going round in circles; ``truncated``: it met the limit
-    otherwise. A response that the clock cut off is ``not_evaluated`` and counts nowhere.
+    ``looped``: it was ended for going round in circles, or met the token limit doing so;
+    ``truncated``: it met the limit otherwise. A response that the clock or the budget of tokens
+    cut off is ``not_evaluated`` and counts nowhere.
     """
+    if finish_reason == "loop":
+        return "looped"
     if finish_reason == "time":
         return "not_evaluated"
     if finish_reason == "length":

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from nt_lightning.errors import UserError
-from nt_lightning.evaluation.outcomes import OUTCOMES, FinishReason, Outcome
-from nt_lightning.evaluation.statistics import clustered_mean
+from nt_lightning.evaluation.outcomes import FinishReason, Outcome
+from nt_lightning.evaluation.responses import responses_of
+from nt_lightning.evaluation.statistics import Interval
+from nt_lightning.evaluation.summary import DomainResult, Result, summarise
 from nt_lightning.files import replacing_file, write_json
 
 RESULTS_FILE = "results.json"
@@ -32,7 +34,7 @@ class Sample:
         prompt: Rendered prompt with the mode's prefix; empty where the benchmark is confidential.
         response: Response with the mode's prefix in front; empty likewise.
         num_tokens: Generated tokens, the stop token included.
-        finish_reason: ``stop``, ``length`` or ``time``.
+        finish_reason: ``stop``, ``length``, ``loop`` or ``time``.
         outcome: One of the four, or ``not_evaluated``.
         answer: What was extracted, if anything.
         rule: Which rule found it.
@@ -41,6 +43,9 @@ class Sample:
         obedient: Whether the response kept to its mode; ``None`` for Adaptive.
         opened_think: Whether a think block was opened.
         reference_answer: The gold answer.
+        domain: Subject of the problem; empty without one.
+        answer_class: Equal for answers that are one in a majority vote (``judging.answer_class``);
+            empty without an answer.
     """
 
     benchmark: str
@@ -60,39 +65,8 @@ class Sample:
     obedient: bool | None
     opened_think: bool
     reference_answer: str
-
-
-@dataclass(frozen=True)
-class Result:
-    """A benchmark in a mode at a stage; shares and accuracy in [0, 1].
-
-    Args:
-        benchmark: Name of the benchmark.
-        mode: Think mode.
-        stage: ``before``, ``after``, ``step-<n>`` or ``test``.
-        step: Optimizer steps done.
-        num_problems: Problems with at least one evaluated response.
-        accuracy: Right answers / evaluated responses. A truncated, looped or unparsed response is
-            not right, so that a mode cannot gain by not answering; ``outcomes`` tells how many
-            there are (our choice).
-        accuracy_stderr: Its standard error, clustered by problem.
-        obedience: Share of responses that kept to their mode; ``None`` for Adaptive.
-        think_share: Share of responses with a think block.
-        mean_response_tokens: Mean of the generated tokens.
-        outcomes: Share of each of the four outcomes.
-    """
-
-    benchmark: str
-    mode: str
-    stage: str
-    step: int
-    num_problems: int
-    accuracy: float | None
-    accuracy_stderr: float | None
-    obedience: float | None
-    think_share: float | None
-    mean_response_tokens: float | None
-    outcomes: dict[str, float]
+    domain: str
+    answer_class: str
 
 
 @dataclass
@@ -129,25 +103,20 @@ def aggregate(samples: Sequence[Sample], *, step: int) -> Result:
     Args:
         samples: Its responses, at least one; those that are ``not_evaluated`` count nowhere.
         step: Optimizer steps done.
+
+    Raises:
+        UserError: Two samples have one problem and repeat.
     """
     first = samples[0]
-    evaluated = [sample for sample in samples if sample.outcome != "not_evaluated"]
-    ids = [sample.problem_id for sample in evaluated]
-    accuracy = clustered_mean([float(sample.correct is True) for sample in evaluated], ids)
-    return Result(
+    domain_of = {sample.problem_id: sample.domain for sample in samples}
+    places = {name: place for place, name in enumerate(sorted(domain_of))}
+    return summarise(
+        responses_of(samples, places),
+        [domain_of[name] for name in places],
         benchmark=first.benchmark,
         mode=first.mode,
         stage=first.stage,
         step=step,
-        num_problems=len(set(ids)),
-        accuracy=accuracy.mean,
-        accuracy_stderr=accuracy.stderr,
-        obedience=_mean([s.obedient for s in evaluated if s.obedient is not None]),
-        think_share=_mean([s.opened_think for s in evaluated]),
-        mean_response_tokens=_mean([s.num_tokens for s in evaluated]),
-        outcomes={
-            outcome: _mean([s.outcome == outcome for s in evaluated]) or 0.0 for outcome in OUTCOMES
-        },
     )
 
 
@@ -156,31 +125,37 @@ def samples_path(run: Path, stage: str, benchmark: str, mode: str) -> Path:
     return run / RESPONSES_FOLDER / stage / f"{benchmark}-{mode}.jsonl"
 
 
-def write_samples(run: Path, samples: Sequence[Sample]) -> Path:
+def write_samples(path: Path, samples: Sequence[Sample]) -> None:
     """Write the responses of one benchmark, mode and stage, whole or not at all."""
-    first = samples[0]
-    path = samples_path(run, first.stage, first.benchmark, first.mode)
     with replacing_file(path) as partial, partial.open("w", encoding="utf-8") as out:
         for sample in samples:
             out.write(json.dumps(asdict(sample), ensure_ascii=False, allow_nan=False) + "\n")
-    return path
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Read what ``write_samples`` wrote."""
+    """Read what ``write_samples`` wrote.
+
+    Raises:
+        UserError: A line is no response of this version.
+    """
     samples = []
     with path.open(encoding="utf-8", newline="\n") as lines:  # texts may hold other separators
-        for line in lines:
-            values = json.loads(line)
-            span = values.pop("span")
-            samples.append(Sample(**values, span=tuple(span) if span else None))
+        for number, line in enumerate(lines, start=1):
+            try:
+                values = json.loads(line)
+                span = values.pop("span")
+                samples.append(Sample(**values, span=tuple(span) if span else None))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise UserError(
+                    f"{path}, line {number}, is not a response of this version: {error}"
+                ) from None
     return samples
 
 
 def write_results(run: Path, content: RunResults) -> None:
     """Write ``results.json``; numbers that JSON does not know become null."""
-    content.results = [_finite(result) for result in content.results]
-    write_json(run / RESULTS_FILE, asdict(content))
+    values = asdict(content)
+    write_json(run / RESULTS_FILE, values | {"results": _finite(values["results"])})
 
 
 def read_results(run: Path) -> RunResults:
@@ -194,9 +169,9 @@ def read_results(run: Path) -> RunResults:
         return RunResults()
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        values["results"] = [Result(**result) for result in values["results"]]
+        values["results"] = [_result(result) for result in values["results"]]
         return RunResults(**values)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} is not a results file of this version: {error}") from None
 
 
@@ -216,14 +191,21 @@ def set_aside(run: Path) -> Path | None:
     return folder
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+def _result(values: dict[str, Any]) -> Result:
+    """A result as JSON has it: its pairs are lists, its numbered keys texts."""
+    for name in ("accuracy_interval", "accuracy_bootstrap"):
+        if values.get(name) is not None:
+            values[name] = Interval(*values[name])
+    for name in ("pass_at", "pass_at_problems", "response_tokens"):
+        values[name] = {int(key): value for key, value in (values.get(name) or {}).items()}
+    domains = values.get("domains") or {}
+    values["domains"] = {name: DomainResult(**domain) for name, domain in domains.items()}
+    return Result(**values)
 
 
-def _finite(result: Result) -> Result:
-    changed = {
-        name: None
-        for name, value in vars(result).items()
-        if isinstance(value, float) and not math.isfinite(value)
-    }
-    return replace(result, **changed)  # type: ignore[arg-type]
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

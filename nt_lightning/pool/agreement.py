@@ -10,11 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from nt_lightning.evaluation.equality.verdict import Verdict
 from nt_lightning.pool.annotators import Annotator, Prompts, object_schema
 from nt_lightning.pool.asking import Unfinished
-from nt_lightning.pool.requests.jobs import Job
-from nt_lightning.pool.requests.request import Request, messages_of
-from nt_lightning.pool.requests.store import RequestStore
 from nt_lightning.pool.seconds import Second
 from nt_lightning.pool.segments import cut, harmless
 from nt_lightning.pool.structured import (
@@ -27,7 +25,9 @@ from nt_lightning.pool.structured import (
 )
 from nt_lightning.pool.verification.announced import announced
 from nt_lightning.pool.verification.crew import Crew
-from nt_lightning.pool.verification.verdict import Verdict
+from nt_lightning.requests.jobs import Job
+from nt_lightning.requests.request import Request, messages_of
+from nt_lightning.requests.store import RequestStore
 from nt_lightning.traces.pool import QUESTION_KEY, Pool
 from nt_lightning.traces.record import COLUMNS
 

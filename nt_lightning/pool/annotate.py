@@ -16,11 +16,6 @@ from nt_lightning.pool.annotators import Annotator, Aspect, Prompts, request_of,
 from nt_lightning.pool.asking import Account, Unfinished
 from nt_lightning.pool.derived import write_derived
 from nt_lightning.pool.questions import first_rows, rows_of_shards
-from nt_lightning.pool.requests.ask import ask
-from nt_lightning.pool.requests.budget import Caps
-from nt_lightning.pool.requests.jobs import Asked, Job
-from nt_lightning.pool.requests.request import Request
-from nt_lightning.pool.requests.store import RequestStore
 from nt_lightning.pool.segments import Segment
 from nt_lightning.pool.structured import (
     GAVE_UP,
@@ -30,6 +25,11 @@ from nt_lightning.pool.structured import (
     next_try,
     repair_of,
 )
+from nt_lightning.requests.ask import ask
+from nt_lightning.requests.budget import Caps
+from nt_lightning.requests.jobs import Asked, Job
+from nt_lightning.requests.request import Request
+from nt_lightning.requests.store import RequestStore
 from nt_lightning.traces.pool import Pool
 from nt_lightning.traces.record import COLUMNS
 
@@ -69,7 +69,7 @@ def annotate(
         aspects: What is asked; the columns of the others stay as they are, and their entries in
             ``annotated_by``, as do those of a trace without reasoning.
         store: Keeps every reply.
-        caps: Hard caps.
+        caps: What may be spent.
         retry_failed: Ask again what has failed; the older replies stay in the store.
 
     Raises:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from nt_lightning.pool.annotators import Aspect
 from nt_lightning.pool.asking import Unfinished, failed_lines
-from nt_lightning.pool.requests.jobs import Asked
 from nt_lightning.pool.structured import UNFINISHED
+from nt_lightning.requests.jobs import Asked
 
 
 class Annotated(NamedTuple):

@@ -14,10 +14,11 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from nt_lightning.errors import UserError
 from nt_lightning.files import digest
-from nt_lightning.pool.requests.endpoint import Endpoint
-from nt_lightning.pool.requests.request import Request, messages_of
-from nt_lightning.pool.segments import Segment, cut, fit, harmless, segments_of, tokens_of
+from nt_lightning.pool.segments import Segment, cut, fit, harmless, segments_of
 from nt_lightning.pool.structured import Form, Schema, repair_tokens
+from nt_lightning.requests.endpoint import Endpoint
+from nt_lightning.requests.request import Request, messages_of
+from nt_lightning.requests.token_bound import tokens_of
 
 Aspect = Literal["topic", "strategies", "verbosity"]
 ASPECTS: tuple[Aspect, ...] = ("topic", "strategies", "verbosity")
@@ -56,7 +57,7 @@ class Annotator(Endpoint):
 
     Args:
         context_tokens: The model's window: prompt, reply, and one repair with its reply. A trace
-            that may be longer, by the count of ``segments.tokens_of``, is shown from the front
+            that may be longer, by the count of ``tokens_of``, is shown from the front
             and from the end.
         structured_output: Send the JSON schema, so that the server can write nothing else; vLLM,
             SGLang, llama.cpp and OpenAI know it.

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nt_lightning.errors import UserError
-from nt_lightning.pool.requests.budget import Caps, Spent
-from nt_lightning.pool.requests.jobs import Asked
-from nt_lightning.pool.requests.store import RequestStore
+from nt_lightning.requests.budget import Caps, Spent
+from nt_lightning.requests.jobs import Asked
+from nt_lightning.requests.store import RequestStore
 
 STORE = "requests.sqlite"
 EXIT_UNFINISHED = 3

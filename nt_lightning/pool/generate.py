@@ -14,12 +14,12 @@ from nt_lightning.errors import UserError
 from nt_lightning.pool.asking import Account, Unfinished, stopped
 from nt_lightning.pool.derived import write_derived
 from nt_lightning.pool.questions import Rows, first_rows, rows_of_shards
-from nt_lightning.pool.requests.ask import ask
-from nt_lightning.pool.requests.budget import Caps
-from nt_lightning.pool.requests.jobs import Asked, Job
-from nt_lightning.pool.requests.request import Request
-from nt_lightning.pool.requests.store import RequestStore
 from nt_lightning.pool.teachers import GAVE_UP, NOT_ASKED, Teacher, last_try, response_of
+from nt_lightning.requests.ask import ask
+from nt_lightning.requests.budget import Caps
+from nt_lightning.requests.jobs import Asked, Job
+from nt_lightning.requests.request import Request
+from nt_lightning.requests.store import RequestStore
 from nt_lightning.traces.pool import QUESTION_KEY, Pool
 from nt_lightning.traces.record import COLUMNS
 
@@ -72,7 +72,7 @@ def generate(
         output: Folder of the new pool; ``generation/left_out.jsonl`` in it lists what is no trace.
         teachers: Checked ones.
         store: Keeps every reply; what it has is not asked again.
-        caps: Hard caps.
+        caps: What may be spent.
         retry_failed: Ask again what a server has refused; the refusal stays in the store.
 
     Raises:

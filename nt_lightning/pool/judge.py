@@ -6,17 +6,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nt_lightning.evaluation.equality.verdict import Verdict
 from nt_lightning.pool.agreement import OWN, SCHEMA, Agreement
 from nt_lightning.pool.annotators import Annotator, Prompts
 from nt_lightning.pool.asking import Account, Unfinished, failed_lines
 from nt_lightning.pool.derived import write_derived
-from nt_lightning.pool.requests.ask import ask
-from nt_lightning.pool.requests.budget import Caps, Spent
-from nt_lightning.pool.requests.jobs import Asked
-from nt_lightning.pool.requests.store import RequestStore
 from nt_lightning.pool.seconds import seconds_of
 from nt_lightning.pool.verification.crew import Crew
-from nt_lightning.pool.verification.verdict import Verdict
+from nt_lightning.requests.ask import ask
+from nt_lightning.requests.budget import Caps, Spent
+from nt_lightning.requests.jobs import Asked
+from nt_lightning.requests.store import RequestStore
 from nt_lightning.traces.pool import Pool
 
 PURPOSE = "judge"
@@ -101,7 +101,7 @@ def judge_pool_answers(
         judge: A checked model; ``None``: rules alone.
         prompts: In which words it is asked.
         store: Keeps every reply.
-        caps: Hard caps.
+        caps: What may be spent.
         workers: Processes of the rules.
         limit_s: Seconds for one comparison.
         retry_failed: Ask again what the judge's replies did not say.

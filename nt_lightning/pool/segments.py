@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from nt_lightning.requests.token_bound import tokens_of
+
 FRAME, REMARK = 4, 32  # tokens: of "[", "] " and the newline around a segment; of a remark
 _GAP = " (...) "
-_TOKEN = re.compile(r"[A-Za-z]{1,3}|[^A-Za-z\s]|\n|\s(?=[^A-Za-z]|$)")
 _MOST_CHARS = 4  # that are one: three letters and the blank in front of them
 HEAD = 0.6  # of what fits: the beginning sets out the plan, the end checks it (our choice)
 _PARAGRAPH, _LINE = re.compile(r"\n[ \t]*\n\s*"), re.compile(r"\n\s*")
@@ -41,19 +42,6 @@ def segments_of(reasoning: str) -> list[Segment]:
     if len(pieces) == 1:
         pieces = _pieces(reasoning, _LINE)
     return [Segment(place + 1, text, start) for place, (start, text) in enumerate(pieces)]
-
-
-def tokens_of(text: str) -> int:
-    """Tokens that a text has at most, by a rule that holds for many tokenizers (our choice).
-
-    One for three letters of a word, each digit and each sign; for each newline, and each blank
-    that stands in front of no letter; and for each byte of what is not ASCII, since scripts that
-    a tokenizer has not learned cost that much.
-
-    Args:
-        text: Prose, code, LaTeX in any script; random letters may be more tokens than this.
-    """
-    return len(_TOKEN.findall(text)) + len(text.encode(errors="replace")) - len(text)
 
 
 def fit(segments: Sequence[Segment], most: int) -> list[Segment]:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from jsonschema import Draft202012Validator
 
-from nt_lightning.pool.requests.request import Request, read_reply
-from nt_lightning.pool.requests.said import whole
-from nt_lightning.pool.requests.store import RequestStore, Stored
-from nt_lightning.pool.segments import harmless, tokens_of
+from nt_lightning.pool.segments import harmless
+from nt_lightning.requests.request import Request, read_reply
+from nt_lightning.requests.said import whole
+from nt_lightning.requests.store import RequestStore, Stored
+from nt_lightning.requests.token_bound import tokens_of
 from nt_lightning.traces.responses import split_response
 
 Schema = dict[str, Any]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from nt_lightning.errors import UserError
-from nt_lightning.pool.requests.endpoint import Endpoint
-from nt_lightning.pool.requests.request import Request, messages_of, read_reply
-from nt_lightning.pool.requests.store import RequestStore, Stored
+from nt_lightning.requests.endpoint import Endpoint
+from nt_lightning.requests.request import Request, messages_of, read_reply
+from nt_lightning.requests.store import RequestStore, Stored
 from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
 from nt_lightning.traces.responses import split_response
 

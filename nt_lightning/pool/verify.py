@@ -13,10 +13,10 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from nt_lightning.errors import UserError
+from nt_lightning.evaluation.equality.verdict import Verdict
 from nt_lightning.pool.derived import refuse_output, write_derived
 from nt_lightning.pool.verification.crew import Crew
 from nt_lightning.pool.verification.gym import COLUMN, SOURCE
-from nt_lightning.pool.verification.verdict import Verdict
 from nt_lightning.pool.verification.worker import WITH_GYM
 from nt_lightning.traces.pool import Pool
 from nt_lightning.traces.record import COLUMNS

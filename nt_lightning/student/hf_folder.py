@@ -18,9 +18,9 @@ from nt_lightning.student.loading import LoRA, load_student
 from nt_lightning.student.model_card import model_card
 from nt_lightning.student.trained import Checkpoint
 from nt_lightning.traces.formatting import PromptFormatter
+from nt_lightning.traces.modes import THINK_MODES_FILE
 
 TOLERANCE = 1e-3  # of the largest logit, our choice; the same weights give the same logits
-THINK_MODES = "think_modes.json"
 _QUESTION = "What is 3 + 4?"
 
 
@@ -64,9 +64,9 @@ def write_folder(
         base_model(model).generation_config.save_pretrained(partial)
         del model
         tokenizer.save_pretrained(partial)
-        checkpoint.modes.save(partial / THINK_MODES)
+        checkpoint.modes.save(partial / THINK_MODES_FILE)
         for file in partial.glob("*.safetensors"):  # written for their owner's eyes alone
-            file.chmod((partial / THINK_MODES).stat().st_mode)
+            file.chmod((partial / THINK_MODES_FILE).stat().st_mode)
         gap = _compare(expected, _logits(_reload(partial), prompt), "the folder, loaded again")
         written = Written(_num_parameters(partial), _num_bytes(partial), gap)
         facts = {"number format": dtype_name, "parameters": f"{written.num_parameters:,}"}

@@ -18,11 +18,14 @@ from nt_lightning.data.questions import QuestionBatch
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.generation import generate
 from nt_lightning.evaluation.progress import progress_bar
+from nt_lightning.evaluation.student_engine import StudentEngine
 from nt_lightning.student import attention
 from nt_lightning.student.checkpoint import align_to_step, check_same_data, check_same_student
 from nt_lightning.student.head import backbone, base_model, verify_head
 from nt_lightning.student.loading import LoRA, Quantization, inference_copy, load_student
 from nt_lightning.student.responses import ResponseFile, ResponseSettings
+from nt_lightning.student.sharding import agreement, is_sharded, lent, shard
+from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
 
 log = logging.getLogger(__name__)
@@ -81,6 +84,8 @@ class StudentModule(LightningModule):
         backend = attention.backend_for(base_model(model), self.device, self._compute_dtype())
         base_model(model).set_attn_implementation(backend.name)
         self.attention_backend = backend
+        if self.device_mesh is not None:  # ModelParallelStrategy's
+            shard(model, self.device_mesh)
         self.model = model
 
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -116,7 +121,7 @@ class StudentModule(LightningModule):
                 model,
                 formatter,
                 [formatter.prompt_ids(question, mode) for question in batch.questions],
-                prefix=mode.prefix,
+                begun=[mode.prefix] * len(batch.questions),
                 max_new_tokens=settings.max_new_tokens,
                 batch_size=settings.batch_size,
                 temperature=settings.temperature,
@@ -136,19 +141,35 @@ class StudentModule(LightningModule):
             log.info("responses: %s", path)
 
     @contextmanager
+    def engine(self, formatter: PromptFormatter, batch_size: int) -> Iterator[StudentEngine]:
+        """What answers prompts, in place of the model in training, which is not touched.
+
+        Args:
+            formatter: With the student's tokenizer.
+            batch_size: Responses at a time.
+        """
+        agree = agreement(self.device) if is_sharded(self.model) else None
+        with self.generating() as model:
+            yield StudentEngine(model, formatter, batch_size, agree)
+
+    @contextmanager
     def generating(self) -> Iterator[Any]:
         """A copy of the model for ``generate``; the one in training is not touched.
 
         It shares the weights, or holds them in the dtype that training computes in: autocast
-        would cast all of them again for every token.
+        would cast all of them again for every token. A sharded model is not copied: it generates
+        itself, and is then as it was.
         """
+        backend = attention.padded_backend(base_model(self.model))
+        context = self.trainer.precision_plugin.forward_context
+        if is_sharded(self.model):
+            with torch.no_grad(), context(), lent(self.model, backend) as model:
+                yield model
+            return
         dtype = torch.float32 if self.quantization else self._compute_dtype()
         model = inference_copy(self.model, dtype)
-        base_model(model).set_attn_implementation(attention.padded_backend(base_model(model)))
-        context = (
-            self.trainer.precision_plugin.forward_context() if self.quantization else nullcontext()
-        )
-        with torch.no_grad(), context:
+        base_model(model).set_attn_implementation(backend)
+        with torch.no_grad(), context() if self.quantization else nullcontext():
             yield model
 
     # -- checkpoints -----------------------------------------------------------------------------
@@ -190,7 +211,8 @@ class StudentModule(LightningModule):
             self._align(checkpoint)
             return
         data.use_prompts(ThinkModes.from_dict(notes["think_modes"]), notes["system_prompt"])
-        if self.trainer.state.fn != "predict" and notes.get("data") != data.identity:
+        known = data.identity is not None  # a module without traces has nothing to compare
+        if known and self.trainer.state.fn != "predict" and notes.get("data") != data.identity:
             log.warning(
                 "the checkpoint was trained on other data than this command selects: "
                 "it may have seen questions that validate it here"

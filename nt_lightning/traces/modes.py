@@ -14,6 +14,7 @@ from nt_lightning.files import write_json
 THINK_OPEN = "<think>"
 THINK_CLOSE = "</think>"
 MODE_NAMES = ("no_think", "adaptive", "think")
+THINK_MODES_FILE = "think_modes.json"  # in a folder that `export` wrote
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,10 @@ SIDES = ("ours", "openai")
 
 def run_ours(port: int, num: int) -> Result:
     """Through the store, as the commands do."""
-    from nt_lightning.pool.requests.ask import ask
-    from nt_lightning.pool.requests.budget import Caps
-    from nt_lightning.pool.requests.jobs import Job
-    from nt_lightning.pool.requests.store import RequestStore
+    from nt_lightning.requests.ask import ask
+    from nt_lightning.requests.budget import Caps
+    from nt_lightning.requests.jobs import Job
+    from nt_lightning.requests.store import RequestStore
     from tests.servers.asking import endpoint, requests
 
     there = endpoint(port, concurrency=CONCURRENCY, timeout_s=60.0)

@@ -14,10 +14,11 @@ from tests.integration.command import ROOT
 ALLOWED = {
     "nt_lightning.traces": set(),
     "nt_lightning.data": {"traces"},
-    "nt_lightning.evaluation": {"traces"},
+    "nt_lightning.requests": set(),
+    "nt_lightning.evaluation": {"requests", "traces"},
     "nt_lightning.report": {"evaluation", "traces"},
     "nt_lightning.student": {"data", "evaluation", "traces"},
-    "nt_lightning.pool": {"evaluation", "traces"},
+    "nt_lightning.pool": {"evaluation", "requests", "traces"},
 }
 PACKAGES = {name.rpartition(".")[2] for name in ALLOWED}
 TOP = {

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from nt_lightning.pool.requests.request import read_reply
-from nt_lightning.pool.requests.store import RequestStore
+from nt_lightning.requests.request import read_reply
+from nt_lightning.requests.store import RequestStore
 from tests.servers.asking import endpoint, requests
 from tests.servers.fault_server import WHOLE
 

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nt_lightning.errors import UserError
-from nt_lightning.pool.requests.ask import ask
-from nt_lightning.pool.requests.budget import Caps
-from nt_lightning.pool.requests.endpoint import Endpoint
-from nt_lightning.pool.requests.jobs import Job
-from nt_lightning.pool.requests.request import Request, messages_of
-from nt_lightning.pool.requests.store import RequestStore
+from nt_lightning.requests.ask import ask
+from nt_lightning.requests.budget import Caps
+from nt_lightning.requests.endpoint import Endpoint
+from nt_lightning.requests.jobs import Job
+from nt_lightning.requests.request import Request, messages_of
+from nt_lightning.requests.store import RequestStore
 
 
 def endpoint(port: int, **options: object) -> Endpoint:

@@ -1,4 +1,4 @@
-"""A chat-completions server in a thread, whose replies a test writes as a function."""
+"""A server in a thread, for chats and for prompts, whose replies a test writes as a function."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ class Seen(NamedTuple):
 
     Args:
         number: How many came before it.
-        text: The last message.
+        text: The last message, or the prompt; of ids their JSON.
         body: Its JSON.
         head: Request line and headers.
+        raw: The body's bytes.
     """
 
     number: int
     text: str
     body: dict[str, Any]
     head: str
+    raw: bytes
 
 
 class Later(NamedTuple):
@@ -78,9 +80,11 @@ class Scripted:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), self.idle_s)
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
-        body = json.loads(await reader.readexactly(int(fields[b"content-length"])))
-        text = body["messages"][-1]["content"]
-        seen = Seen(len(self.seen), text, body, head.decode())
+        raw = await reader.readexactly(int(fields[b"content-length"]))
+        body = json.loads(raw)
+        text = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+        text = text if isinstance(text, str) else json.dumps(text)
+        seen = Seen(len(self.seen), text, body, head.decode(), raw)
         self.seen.append(seen)
         answer = self.answer(seen)
         self.at_once += 1
@@ -139,6 +143,17 @@ def reply(
     body = json.loads(completion(text, finish_reason))
     if tokens is not None:
         body["usage"] = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
+    return response(200, json.dumps(body).encode())
+
+
+def continuation(
+    text: str = "a reply", finish_reason: str | None = "stop", tokens: int | None = None
+) -> bytes:
+    """A whole reply to a prompt; ``tokens`` by the server's count, which then also counts it."""
+    choice = {"index": 0, "text": text, "finish_reason": finish_reason}
+    body: dict[str, Any] = {"object": "text_completion", "choices": [choice]}
+    if tokens is not None:
+        body["usage"] = {"prompt_tokens": 3, "completion_tokens": tokens}
     return response(200, json.dumps(body).encode())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from nt_lightning.pool.annotators import ASPECTS, Annotator, Prompts
-from nt_lightning.pool.requests.budget import Caps
+from nt_lightning.requests.budget import Caps
 
 
 def annotate_pool(
@@ -33,7 +33,7 @@ def annotate_pool(
         prompts: In which words, with which domains and strategies.
         store: File of the request store; requests.sqlite beside OUTPUT by default. On a local
             disk, not on a network's.
-        caps: Hard caps on what this command may spend from the store, over all its runs and
+        caps: Caps on what this command may spend from the store, over all its runs and
             outputs.
         retry_failed: Ask again what has failed, for one further try.
         overwrite: Replace a pool that is already there.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nt_lightning.pool.requests.budget import Caps
 from nt_lightning.pool.teachers import Teacher
+from nt_lightning.requests.budget import Caps
 
 
 def generate_pool(
@@ -31,7 +31,7 @@ def generate_pool(
         teachers: OpenAI-compatible servers and their models.
         store: File of the request store; requests.sqlite beside OUTPUT by default. On a local
             disk, not on a network's.
-        caps: Hard caps on what this command may spend from the store, over all its runs and
+        caps: Caps on what this command may spend from the store, over all its runs and
             outputs.
         retry_failed: Ask again what a server has refused.
         overwrite: Replace a pool that is already there.

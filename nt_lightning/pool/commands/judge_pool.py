@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nt_lightning.pool.annotators import Annotator, Prompts
-from nt_lightning.pool.requests.budget import Caps
+from nt_lightning.requests.budget import Caps
 
 
 def judge_pool(
@@ -36,7 +36,7 @@ def judge_pool(
         prompts: In which words it is asked.
         store: File of the request store; requests.sqlite beside OUTPUT by default. On a local
             disk, not on a network's.
-        caps: Hard caps on what this command may spend from the store, over all its runs and
+        caps: Caps on what this command may spend from the store, over all its runs and
             outputs.
         retry_failed: Ask again where the judge's replies were of no use.
         workers: Processes that compare; one for each core by default.

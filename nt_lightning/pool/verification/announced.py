@@ -6,8 +6,9 @@ import re
 from typing import NamedTuple
 
 from nt_lightning.evaluation.anchors import find_anchors, find_boxes, trim, visible_start
+from nt_lightning.evaluation.equality.verdict import Announced
+from nt_lightning.evaluation.equality.wording import Asked, is_plain
 from nt_lightning.evaluation.extraction import extract
-from nt_lightning.pool.verification.wording import Asked, is_plain
 
 _BLOCK = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _LONGEST_ANSWER = 8  # words that are an answer without saying so (our choice)
@@ -16,21 +17,6 @@ _SENTENCES = re.compile(r"(?<!\b[A-Z])(?<!\b[A-Z][a-z])[.!?]\**\s+(?=\S)")  # no
 _LEADS_ON = re.compile(r"[=$(\[]\s*([-−])\s*$")
 _GOES_ON = re.compile(r"\}\s*(\\?%|\\(?:pi|sqrt|cdot|times)[^$]*|[\^/+][^$\n]*)")
 _INLINE_MATH = re.compile(r"\$([^$\n]+)\$|\\\((.+?)\\\)")
-
-
-class Announced(NamedTuple):
-    """What a trace gives as its answer.
-
-    Args:
-        text: The answer.
-        is_sure: It is announced and nothing else is, or it is all of a short trace; else it may
-            be a part of the answer, or none, and cannot be held wrong.
-        is_announced: It stands in a box, in tags or behind "the answer is".
-    """
-
-    text: str
-    is_sure: bool
-    is_announced: bool = True
 
 
 def answer_block(answer: str) -> str | None:
@@ -50,9 +36,10 @@ def announced(answer: str) -> Announced | None:
         answer = block
         if "\\boxed" not in block:
             return Announced(block, is_sure=True) if block else None
+    start = visible_start(answer)
+    if start is not None and (boxes := list(find_boxes(answer, start))):
+        return _boxes(answer, boxes)
     found = extract(answer, "boxed")
-    if found.rule == "boxed" and found.span is not None:
-        return _boxes(answer, found.span)
     if found.span is not None and answer[found.span[1] :][:1] == "!" and found.answer:
         return Announced(found.answer + "!", is_sure=False)  # a factorial, or the end
     if found.span is not None and not (whole := _announcement(answer, found.span)).is_heading:
@@ -60,15 +47,14 @@ def announced(answer: str) -> Announced | None:
     return _last_line(answer)
 
 
-def _boxes(answer: str, span: tuple[int, int]) -> Announced:
+def _boxes(answer: str, spans: list[tuple[int, int]]) -> Announced:
     """Different boxes in the line of the last one, as a list."""
-    line = answer.rfind("\n", 0, span[0]) + 1
-    boxes = [
-        (begin, answer[begin:end]) for begin, end in find_boxes(answer, visible_start(answer) or 0)
-    ]
+    last = spans[-1]
+    line = answer.rfind("\n", 0, last[0]) + 1
+    boxes = [(begin, answer[begin:end]) for begin, end in spans]
     text = ", ".join(dict.fromkeys(box for begin, box in boxes if begin >= line))
-    before = _LEADS_ON.search(answer, line, answer.rfind("\\", line, span[0]))
-    behind = _GOES_ON.match(answer, span[1])
+    before = _LEADS_ON.search(answer, line, answer.rfind("\\", line, last[0]))
+    behind = _GOES_ON.match(answer, last[1])
     if before or behind:
         whole = (before[1] if before else "") + text + (behind[1] if behind else "")
         return Announced(whole, is_sure=False)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from nt_lightning.evaluation.equality.verdict import Verdict, undecided
 from nt_lightning.evaluation.expendable import Expendable, Message, wait_for
-from nt_lightning.pool.verification.verdict import Verdict, undecided
 
 log = logging.getLogger(__name__)
 

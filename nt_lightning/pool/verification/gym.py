@@ -16,9 +16,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from nt_lightning.evaluation.equality.verdict import REASONING_GYM, Verdict, undecided
 from nt_lightning.evaluation.extraction import extract
 from nt_lightning.pool.verification.announced import answer_block
-from nt_lightning.pool.verification.verdict import REASONING_GYM, Verdict, undecided
 
 COLUMN = "reasoning_gym"
 SOURCE = "reasoning_gym/"

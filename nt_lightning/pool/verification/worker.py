@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from nt_lightning.evaluation.grading_worker import Comparer, Message, serve
+from nt_lightning.evaluation.equality.comparer import Comparer
+from nt_lightning.evaluation.grading_worker import Message, serve
 from nt_lightning.pool.verification.gym import is_gym, judge_gym
 from nt_lightning.pool.verification.rules import judge
 

@@ -23,6 +23,7 @@ from callbacks.benchmark_evaluation import BenchmarkEvaluation
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
 from nt_lightning.evaluation.results import read_results, read_samples, samples_path, write_results
+from nt_lightning.evaluation.student_engine import StudentEngine
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
 from tests.tiny import save_tiny_student
@@ -85,10 +86,10 @@ class TinyModule(LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
 
     @contextmanager
-    def generating(self) -> Iterator[Any]:
+    def engine(self, formatter: Any, batch_size: int) -> Iterator[StudentEngine]:
         self.model.eval()
         with torch.no_grad():
-            yield self.model
+            yield StudentEngine(self.model, formatter, batch_size)
         self.model.train()
 
 
@@ -117,7 +118,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def evaluation(**changes: Any) -> BenchmarkEvaluation:
     values = {"benchmarks": [Sums()], "modes": ["no_think", "think"], "max_new_tokens": 3}
-    return BenchmarkEvaluation(**{**values, "batch_size": 2, **changes})
+    return BenchmarkEvaluation(**{**values, "batch_size": 2, "temperature": 0.0, **changes})
 
 
 def trainer(root: Path, *callbacks: Callback, **changes: Any) -> Trainer:
@@ -167,7 +168,7 @@ def test_stages_files_and_logged_metrics(tmp_path: Path, folder: str) -> None:
     names = {name.removeprefix("eval/sums/think/") for name in metrics if "sums/think" in name}
     assert names == {
         *("accuracy", "accuracy_stderr", "obedience", "think_share", "mean_response_tokens"),
-        *("answered", "unparsed", "truncated", "looped"),
+        *("answered", "unparsed", "truncated", "looped", "ungraded"),
     }
     assert "eval/more/think/accuracy_stderr" not in metrics  # one problem has no standard error
     assert metrics["eval/sums/think/think_share"] == 1.0

@@ -13,6 +13,7 @@ import evals
 from evals.aime import AIME2024, AIME2025
 from evals.gpqa_diamond import GPQADiamond
 from evals.gsm8k import GSM8K
+from evals.math_500 import Math500
 from evals.mmlu_pro import MMLUPro
 from evals.super_gpqa import SuperGPQA
 from nt_lightning.evaluation.benchmark_data import HubBenchmark
@@ -23,6 +24,7 @@ HUB = {
     SuperGPQA: ("super_gpqa", "m-a-p/SuperGPQA", None, "train", 26_529),
     AIME2024: ("aime_2024", "HuggingFaceH4/aime_2024", None, "train", 30),
     AIME2025: ("aime_2025", "math-ai/aime25", None, "test", 30),
+    Math500: ("math_500", "HuggingFaceH4/MATH-500", None, "test", 500),
     GSM8K: ("gsm8k", "openai/gsm8k", "main", "test", 1_319),
 }
 
@@ -32,7 +34,8 @@ def test_where_it_comes_from(benchmark: type[HubBenchmark]) -> None:
     table = benchmark.table
     assert (benchmark.name, table.name, table.config, table.split, table.size) == HUB[benchmark]
     assert re.fullmatch("[0-9a-f]{40}", table.revision)
-    assert benchmark().version == f"1 ({table.name} at {table.revision})"
+    number = 2 if benchmark is Math500 else 1
+    assert benchmark().version == f"{number} ({table.name} at {table.revision})"
     assert bool(benchmark.access) == benchmark.is_confidential == (benchmark is GPQADiamond)
 
 

@@ -44,6 +44,64 @@ def test_a_missing_column(tmp_path: Path) -> None:
         GSM8K(write(tmp_path / "g.jsonl", {"question": "?"})).problems()
 
 
+LAST_SHOT = (
+    "Q: Olivia has $23. She bought five bagels for $3 each. How much money does she have left?\n"
+    "A: Olivia had 23 dollars. 5 bagels for 3 dollars each will be 5 x 3 = 15 dollars. So she has "
+    "23 - 15 dollars left. 23 - 15 is 8. The answer is 8."
+)
+
+
+def test_shots(tmp_path: Path) -> None:
+    path = write(tmp_path / "g.jsonl", {"question": "1 + 1? ", "answer": "#### 2"})
+    two = GSM8K(path, num_shots=2).problems()[0]
+    assert two.question == (
+        "Q: There are 15 trees in the grove. Grove workers will plant trees in the grove today. "
+        "After they are done, there will be 21 trees. How many trees did the grove workers plant "
+        "today?\n"
+        "A: There are 15 trees originally. Then there were 21 trees after some more were planted. "
+        "So there must have been 21 - 15 = 6. The answer is 6.\n\n"
+        "Q: If there are 3 cars in the parking lot and 2 more cars arrive, how many cars are in "
+        "the parking lot?\n"
+        "A: There are originally 3 cars. 2 more cars arrive. 3 + 2 = 5. The answer is 5.\n\n"
+        "Q: 1 + 1?"
+    )
+    (eight,) = GSM8K(path, num_shots=8).problems()
+    assert eight.question.endswith(f"{LAST_SHOT}\n\nQ: 1 + 1?")
+    assert eight.question.count("The answer is") == eight.question.count("\nA: ") == 8
+    (none,) = GSM8K(path).problems()
+    assert two.metadata["stem"] == none.metadata["stem"] == "1 + 1?"
+    assert (two.id, two.reference_answer) == (none.id, none.reference_answer)
+
+
+def test_shots_are_told_in_the_version(tmp_path: Path) -> None:
+    path = write(tmp_path / "g.jsonl", {"question": "?", "answer": "#### 2"})
+    none = GSM8K(path).version
+    assert none == GSM8K(path, num_shots=0).version
+    assert GSM8K(path, num_shots=8).version == f"{none}, 8 shots of arXiv:2201.11903, table 20"
+    assert len({GSM8K(path, num_shots=number).version for number in range(9)}) == 9
+
+
+@pytest.mark.parametrize("num_shots", [-1, 9])
+def test_too_many_shots(num_shots: int) -> None:
+    with pytest.raises(UserError, match=f"^GSM8K: num_shots is {num_shots}; allowed: 0 to 8$"):
+        GSM8K(num_shots=num_shots)
+
+
+@pytest.mark.parametrize(
+    ("response", "answer", "rule"),
+    [
+        ("5 + 4 = 9. The answer is 9.", "9", "answer_is"),
+        ("It is 9, so 18 in all. The answer is 1,018.\n", "1,018", "answer_is"),
+        ("She pays 3 x 4 = 12.\nThe answer is $12.50.", "12.50", "answer_is"),
+        ("It is <<9*2=18>>18.\n#### 18", "18", "hashes"),
+        ("Q: 2 + 2?\nA: The answer is 4.\n\n#### -1,200", "-1,200", "hashes"),
+    ],
+)
+def test_the_answer_of_the_shots_format(response: str, answer: str, rule: str) -> None:
+    found = extract(response, "number")
+    assert (found.answer, found.rule) == (answer, rule)
+
+
 @real
 def test_all_problems() -> None:
     """The gold solutions are read and graded right, and the next number is wrong."""

@@ -12,12 +12,14 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from nt_lightning.errors import UserError
-from nt_lightning.evaluation import evaluate as engine
+from nt_lightning.evaluation import student_engine
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
-from nt_lightning.evaluation.evaluate import EvaluationSettings, evaluate
+from nt_lightning.evaluation.evaluate import Evaluation
 from nt_lightning.evaluation.generation import Generation
 from nt_lightning.evaluation.grading import UngradedError
 from nt_lightning.evaluation.results import read_results, read_samples, samples_path
+from nt_lightning.evaluation.settings import EvaluationSettings
+from nt_lightning.evaluation.student_engine import StudentEngine
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
 from tests.tiny import save_tiny_student
@@ -60,16 +62,13 @@ class Sums(Benchmark):
 
 def run_evaluation(root: Path, student: str, benchmark: Benchmark, **changes: Any) -> Any:
     settings = EvaluationSettings(
-        max_new_tokens=6, temperature=1.0, repeats=2, batch_size=3, **changes.pop("settings", {})
+        max_new_tokens=6, temperature=1.0, top_p=1.0, repeats=2, **changes.pop("settings", {})
     )
-    return evaluate(
-        AutoModelForCausalLM.from_pretrained(student),
-        PromptFormatter(AutoTokenizer.from_pretrained(student)),
-        MODES,
-        [benchmark],
-        ["no_think", "think"],
-        settings,
-        **{"run": root, "stage": "after", "step": 5, **changes},
+    formatter = PromptFormatter(AutoTokenizer.from_pretrained(student))
+    engine = StudentEngine(AutoModelForCausalLM.from_pretrained(student), formatter, 3)
+    labels = {"run": root, "stage": "after", "step": 5, **changes}
+    return Evaluation(engine, formatter, MODES, settings, **labels)(
+        [benchmark], ["no_think", "think"]
     )
 
 
@@ -82,11 +81,14 @@ def answers(monkeypatch: pytest.MonkeyPatch, *responses: tuple[str, str]) -> lis
     """Let ``generate`` give these texts and finish reasons; returns the prompts that it saw."""
     seen: list[list[int]] = []
 
-    def fake(model: Any, formatter: Any, prompts: Any, *, prefix: str, **_: Any) -> Any:
-        seen.extend(prompts)
-        return [Generation(prefix + text, 5, reason) for text, reason in responses]  # type: ignore[arg-type]
+    def fake(model: Any, formatter: Any, prompts: Any, *, begun: list[str], **_: Any) -> Any:
+        seen.extend(list(prompt) for prompt in prompts)
+        return [
+            Generation(prefix + text, 5, reason)  # type: ignore[arg-type]
+            for prefix, (text, reason) in zip(begun, responses, strict=True)
+        ]
 
-    monkeypatch.setattr(engine, "generate", fake)
+    monkeypatch.setattr(student_engine, "generate", fake)
     return seen
 
 
@@ -164,7 +166,10 @@ def test_two_ranks_give_the_samples_of_one(tmp_path: Path, student: str) -> None
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"max_problems": -1}, "max_problems is -1"),
         ({"top_p": 1.5}, "top_p is 1.5"),
-        ({"repeats": 2}, "equal responses"),
+        ({"repeats": 2, "temperature": 0}, "equal responses"),
+        ({"repeats": {"sums": 0}}, "repeats.sums is 0"),
+        ({"repeats": {"sums": 2}, "temperature": 0}, "repeats.sums is 2"),
+        ({"max_total_tokens": 0}, "max_total_tokens is 0"),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:

@@ -12,11 +12,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from nt_lightning.errors import UserError
-from nt_lightning.evaluation import decoding, generation
-from nt_lightning.evaluation.generation import generate
-from nt_lightning.evaluation.sampling import SeededSampling, uniform_draws
+from nt_lightning.evaluation import generation, rows
+from nt_lightning.evaluation.generation import Generation, generate
+from nt_lightning.models import load_tokenizer
+from nt_lightning.student.loading import load_student
 from nt_lightning.traces.formatting import PromptFormatter
-from nt_lightning.traces.modes import ThinkModes
+from nt_lightning.traces.modes import NO_THINK, ThinkModes
 from tests.tiny import SPECIAL_TOKENS, save_tiny_student
 
 QUESTIONS = [
@@ -83,39 +84,96 @@ def test_greedy_equals_the_naive_loop_for_any_batch_size(
         assert [g.num_tokens for g in got] == [len(row) for row in expected]
         bodies = [row[:-1] if row[-1] in stop else row for row in expected]
         assert [g.text for g in got] == texts(formatter, bodies)
+        assert [g.ids for g in got] == [tuple(row) for row in expected]
         reasons = ["stop" if row[-1] in stop else "length" for row in expected]
         assert [g.finish_reason for g in got] == reasons
         assert {"stop", "length"} == set(reasons)
 
 
-def test_prefix_is_put_in_front_again(
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_real_student_says_what_plain_generate_says() -> None:
+    """SmolLM2 in float32, 24 prompts of many lengths, one at a time by transformers."""
+    model = load_student("smollm2-135m-instruct").eval()
+    formatter = PromptFormatter(load_tokenizer("smollm2-135m-instruct"))
+    questions = [f"{question} ({n})" for n in range(6) for question in QUESTIONS[:4]]
+    prompts = [formatter.prompt_ids(question, NO_THINK) for question in questions]
+    stop = formatter.stop_token_id
+    expected = []
+    for prompt in prompts:
+        ids = torch.tensor([prompt])
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=24,
+            do_sample=False,
+            eos_token_id=stop,
+            pad_token_id=stop,
+        )
+        expected.append(tuple(out[0, len(prompt) :].tolist()))
+    assert len({len(ids) for ids in expected}) > 3
+    got = generate(model, formatter, prompts, max_new_tokens=24, batch_size=8)
+    assert [g.ids for g in got] == expected
+
+
+def test_what_a_response_is_begun_with_is_put_in_front_again(
     model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
 ) -> None:
-    plain = generate(model, formatter, prompts[:1], max_new_tokens=4, batch_size=1)
-    prefixed = generate(
-        model, formatter, prompts[:1], max_new_tokens=4, batch_size=1, prefix="<think>"
+    plain = generate(model, formatter, prompts[:2], max_new_tokens=4, batch_size=1)
+    begun = generate(
+        model, formatter, prompts[:2], max_new_tokens=4, batch_size=1, begun=["<think>", "So"]
     )
-    assert prefixed[0].text == "<think>" + plain[0].text
-    assert prefixed[0].num_tokens == 4
+    assert [g.text for g in begun] == ["<think>" + plain[0].text, "So" + plain[1].text]
+    assert begun[0].num_tokens == 4
 
 
-def test_longest_prompts_run_first(
-    model: PreTrainedModel,
-    formatter: PromptFormatter,
-    prompts: list[list[int]],
-    monkeypatch: pytest.MonkeyPatch,
+def test_every_response_may_have_its_own_limit(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    whole = generate(model, formatter, prompts, max_new_tokens=9, batch_size=2)
+    limits = [3, 9, 1, 4, 2]
+    got = generate(model, formatter, prompts, max_new_tokens=limits, batch_size=2)
+    assert [g.ids for g in got] == [g.ids[:n] for g, n in zip(whole, limits, strict=True)]
+
+
+def test_responses_are_told_as_they_end(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    told: dict[int, Generation] = {}
+    counts: list[int] = []
+
+    def tell(index: int, response: Generation) -> None:
+        assert index not in told
+        told[index] = response
+        counts.append(len(seen))
+
+    seen: list[int] = []
+    got = generate(
+        model,
+        formatter,
+        prompts,
+        max_new_tokens=[2, 9, 5, 7, 3],
+        batch_size=5,
+        on_response=tell,
+        on_progress=seen.append,
+    )
+    assert [told[index] for index in range(5)] == got
+    assert list(told) != sorted(told)
+    assert len(set(counts)) > 2
+
+
+def test_longest_prompts_come_first(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
 ) -> None:
     widths: list[int] = []
-    original = model.generate
-
-    def spy(input_ids: torch.Tensor, **kwargs: Any) -> Any:
-        widths.append(input_ids.shape[1])
-        return original(input_ids, **kwargs)
-
-    monkeypatch.setattr(model, "generate", spy)
+    spy = model.register_forward_pre_hook(
+        lambda _, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
     generate(model, formatter, prompts, max_new_tokens=1, batch_size=2)
-    assert widths == sorted(widths, reverse=True)
-    assert widths[0] == max(map(len, prompts))
+    spy.remove()
+    assert widths[0] == 1  # what the cache is like
+    assert widths[1:] == sorted(widths[1:], reverse=True)
+    assert widths[1] == max(map(len, prompts))
 
 
 def test_hidden_defaults_of_the_model_folder_have_no_effect(
@@ -161,29 +219,6 @@ def test_no_generator_is_touched(
     assert np.random.get_state()[1].tolist() == before[2]
 
 
-@pytest.mark.parametrize(("top_p", "kept"), [(1.0, 5), (0.9, 4), (0.6, 2), (0.01, 1)])
-def test_sampling_draws_from_the_nucleus(top_p: float, kept: int) -> None:
-    """Evenly spread draws meet each token as often as its share of the nucleus."""
-    probs = torch.tensor([0.05, 0.4, 0.1, 0.3, 0.15])
-    draws = ((torch.arange(2000) + 0.5) / 2000)[:, None]
-    sampler = SeededSampling(draws, prompt_length=3, temperature=0.5, top_p=top_p)
-    scores = (probs.log() * 0.5).expand(2000, 5)
-    tokens = sampler(torch.zeros(2000, 3, dtype=torch.long), scores).argmax(dim=1)
-    best = probs.sort(descending=True).indices[:kept]
-    expected = torch.zeros(5)
-    expected[best] = probs[best] / probs[best].sum()
-    share = torch.bincount(tokens, minlength=5) / 2000
-    torch.testing.assert_close(share, expected, atol=1e-3, rtol=0)
-
-
-def test_draws_depend_on_seed_and_key() -> None:
-    both = uniform_draws(3, ["a", "b"], 6)
-    assert torch.equal(both[1:], uniform_draws(3, ["b"], 6))
-    assert torch.equal(both[:, :4], uniform_draws(3, ["a", "b"], 4))
-    assert not torch.equal(both[0], both[1])
-    assert not torch.equal(both, uniform_draws(4, ["a", "b"], 6))
-
-
 def test_deadline_in_the_past_evaluates_nothing(
     model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
 ) -> None:
@@ -201,7 +236,7 @@ def test_deadline_stops_a_batch_and_keeps_what_had_stopped(
     free = generate(model, formatter, prompts, max_new_tokens=40, batch_size=5)
     assert free[1].finish_reason == "stop"
     clock = iter(range(10_000))
-    monkeypatch.setattr(decoding.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(rows.time, "monotonic", lambda: next(clock))
     got = generate(model, formatter, prompts, max_new_tokens=40, batch_size=5, deadline=6.0)
     assert got[1] == free[1]
     late = [g for g, other in zip(got, free, strict=True) if other.num_tokens > 6]
@@ -231,14 +266,52 @@ def test_no_prompts_no_generation(model: PreTrainedModel, formatter: PromptForma
     assert generate(model, formatter, [], max_new_tokens=8, batch_size=2) == []
 
 
-def test_limit_is_lowered_to_the_context(
+def test_tokens_of_the_whole_call_are_limited(
+    model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
+) -> None:
+    free = generate(model, formatter, prompts, max_new_tokens=9, batch_size=2)
+    for limit in (0, 1, 12, 25):
+        told: list[int] = []
+        got = generate(
+            model,
+            formatter,
+            prompts,
+            max_new_tokens=9,
+            batch_size=2,
+            max_total_tokens=limit,
+            on_response=lambda index, _, told=told: told.append(index),
+        )
+        assert limit <= sum(g.num_tokens for g in got) <= limit + 1
+        for index, (one, whole) in enumerate(zip(got, free, strict=True)):
+            assert one.ids == whole.ids[: one.num_tokens]
+            assert one == whole if index in told else one.finish_reason == "time"
+        assert sum(g.finish_reason == "time" for g in got) > 0
+
+
+def test_loops_are_ended(formatter: PromptFormatter, tmp_path: Any) -> None:
+    model = AutoModelForCausalLM.from_pretrained(save_tiny_student(tmp_path)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    prompts = [[5], [6]]
+    looped, short = generate(model, formatter, prompts, max_new_tokens=[600, 9], batch_size=2)
+    assert (looped.num_tokens, looped.finish_reason) == (512, "loop")
+    assert (short.num_tokens, short.finish_reason) == (9, "length")
+    (free,) = generate(
+        model, formatter, prompts[:1], max_new_tokens=600, batch_size=2, stop_loops=False
+    )
+    assert (free.num_tokens, free.finish_reason) == (600, "length")
+
+
+def test_limits_are_lowered_to_the_context(
     model: PreTrainedModel, formatter: PromptFormatter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    prompt = [5] * 508
     with caplog.at_level(logging.WARNING):
-        got = generate(model, formatter, [prompt], max_new_tokens=99, batch_size=1)
-    assert got[0].num_tokens <= 4
-    assert "lowered to 4" in caplog.text
+        got = generate(model, formatter, [[5] * 508, [6] * 5], max_new_tokens=20, batch_size=2)
+    assert got[0].num_tokens == 4
+    assert got[1] == generate(model, formatter, [[6] * 5], max_new_tokens=20, batch_size=1)[0]
+    assert got[1].num_tokens == 20
+    assert "lowered for 1 of 2 prompts, to 4 for the longest of 508 tokens" in caplog.text
     with pytest.raises(UserError, match="512"):
         generate(model, formatter, [[5] * 512], max_new_tokens=99, batch_size=1)
 
@@ -266,25 +339,3 @@ def test_the_head_reads_contiguous_memory_and_is_left_as_it_was(
     assert contiguous
     assert all(contiguous)
     assert not head._forward_pre_hooks
-
-
-def test_a_lack_of_memory_halves_the_batch(
-    model: PreTrainedModel,
-    formatter: PromptFormatter,
-    prompts: list[list[int]],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    wanted = generate(model, formatter, prompts, max_new_tokens=4, batch_size=2)
-    decode, sizes = generation.decode_batch, []
-
-    def small_gpu(model: Any, decoding: Any, batch: Any, *rest: Any) -> Any:
-        sizes.append(len(batch))
-        if len(batch) > 2:
-            raise torch.OutOfMemoryError
-        return decode(model, decoding, batch, *rest)
-
-    monkeypatch.setattr(generation, "decode_batch", small_gpu)
-    assert generate(model, formatter, prompts, max_new_tokens=4, batch_size=5) == wanted
-    assert sizes == [5, 2, 2, 1]
-    assert "generating 2 responses at a time" in caplog.text

@@ -19,6 +19,7 @@ LOOP = "<think>\nLet me see. " + "Wait, I should check again. " * 8
         (LOOP, "length", None, "looped"),
         (LOOP, "stop", None, "unparsed"),
         (LOOP, "time", None, "not_evaluated"),
+        ("Answer: 3", "loop", "3", "looped"),  # the engine saw the loop in the ids
     ],
 )
 def test_outcome(response: str, finish: str, answer: str | None, outcome: str) -> None:
@@ -65,6 +66,8 @@ def test_loop_search_is_fast_on_long_text() -> None:
         ("think", "<think><think>a</think> b", "stop", False),
         ("think", "Well. <think>a</think> b", "stop", False),
         ("think", "Answer: 3", "stop", False),
+        ("think", "<think>\nSo.\n</think>\n\nAnswer: 3", "loop", False),
+        ("no_think", "Answer: 3", "loop", False),
         ("think", "<think>\nSo.\n</think>\n\nAnswer: 3", "time", None),
         ("adaptive", "<think>a</think> b", "stop", None),
         ("adaptive", "b", "length", None),

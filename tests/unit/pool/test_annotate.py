@@ -12,10 +12,10 @@ from nt_lightning.errors import UserError
 from nt_lightning.models import model_path
 from nt_lightning.pool.annotators import ASPECTS, Annotator, Prompts, request_of
 from nt_lightning.pool.commands.annotate_pool import annotate_pool
-from nt_lightning.pool.requests.budget import Caps
-from nt_lightning.pool.requests.store import Stored
-from nt_lightning.pool.segments import tokens_of
 from nt_lightning.pool.structured import repair_of
+from nt_lightning.requests.budget import Caps
+from nt_lightning.requests.store import Stored
+from nt_lightning.requests.token_bound import tokens_of
 from nt_lightning.traces.pool import Pool, write_pool
 from tests.servers.chat import chat, reply_of
 

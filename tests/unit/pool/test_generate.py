@@ -9,8 +9,8 @@ from nt_lightning.errors import UserError
 from nt_lightning.files import digest
 from nt_lightning.pool import generate as generating
 from nt_lightning.pool.commands.generate_pool import generate_pool
-from nt_lightning.pool.requests.budget import Caps
 from nt_lightning.pool.teachers import Teacher
+from nt_lightning.requests.budget import Caps
 from nt_lightning.traces.pool import Pool, write_pool
 from tests.servers.chat import chat, reply_of
 
@@ -400,7 +400,7 @@ def test_what_other_outputs_have_spent_is_shown_and_the_counts_agree(questions, 
 
 
 def test_requests_are_as_many_as_the_server_saw(questions, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("nt_lightning.pool.requests.tries.FIRST_WAIT_S", 0.005)
+    monkeypatch.setattr("nt_lightning.requests.tries.FIRST_WAIT_S", 0.005)
     busy = iter([(429, {}), (500, {}), (200, {"no": "completion"})])
 
     with chat(lambda body: next(busy, None) or thinking(body)) as server:

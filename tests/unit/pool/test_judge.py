@@ -9,7 +9,7 @@ from nt_lightning.errors import UserError
 from nt_lightning.pool.agreement import SCHEMA
 from nt_lightning.pool.annotators import Annotator, Prompts
 from nt_lightning.pool.commands.judge_pool import judge_pool
-from nt_lightning.pool.requests.budget import Caps
+from nt_lightning.requests.budget import Caps
 from nt_lightning.traces.pool import Pool, write_pool
 from tests.servers.chat import chat
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nt_lightning.pool.segments import HEAD, Segment, cut, fit, harmless, segments_of, tokens_of
+from nt_lightning.pool.segments import HEAD, Segment, cut, fit, harmless, segments_of
+from nt_lightning.requests.token_bound import tokens_of
 
 
 @pytest.mark.parametrize(

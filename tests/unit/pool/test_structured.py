@@ -5,9 +5,9 @@ import json
 import pytest
 
 from nt_lightning.pool.annotators import object_schema
-from nt_lightning.pool.requests.request import Request, messages_of
-from nt_lightning.pool.requests.store import Stored
 from nt_lightning.pool.structured import Form, read_stored, read_values, repair_of, repair_tokens
+from nt_lightning.requests.request import Request, messages_of
+from nt_lightning.requests.store import Stored
 from tests.servers.chat import reply_of
 
 SCHEMA = {

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from nt_lightning.evaluation.equality.verdict import Verdict
 from nt_lightning.evaluation.expendable import Expendable
 from nt_lightning.pool.verification import crew as module
 from nt_lightning.pool.verification.crew import Crew
-from nt_lightning.pool.verification.verdict import Verdict
 
 HANGS = "\\boxed{9^{9^{9^{9}}}}"
 

@@ -6,16 +6,16 @@ from fractions import Fraction
 
 import pytest
 
-from nt_lightning.evaluation.grading_worker import Comparer
-from nt_lightning.pool.verification.notation import (
+from nt_lightning.evaluation.equality.comparer import Comparer
+from nt_lightning.evaluation.equality.notation import (
     clean_latex,
     relations,
     turned,
     without_label,
     without_periods,
 )
+from nt_lightning.evaluation.equality.values import likeness, sum_value
 from nt_lightning.pool.verification.rules import judge
-from nt_lightning.pool.verification.values import likeness, sum_value
 
 
 @pytest.fixture(scope="module")

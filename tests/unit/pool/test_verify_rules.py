@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from nt_lightning.evaluation.grading_worker import Comparer
+from nt_lightning.evaluation.equality.comparer import Comparer
+from nt_lightning.evaluation.equality.shown import option_letter, options_of
+from nt_lightning.evaluation.equality.verdict import REASONS
 from nt_lightning.pool.verification.announced import announced
-from nt_lightning.pool.verification.options import option_letter, options_of
 from nt_lightning.pool.verification.rules import gold_answer, judge
-from nt_lightning.pool.verification.verdict import REASONS
 
 ASKED = "What is it, and how many lessons does she make every day?"
 PLANETS = "Which is red?\n(A) Venus\n(B) Mars\n(C) Earth"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nt_lightning.evaluation.grading_worker import Comparer
+from nt_lightning.evaluation.equality.comparer import Comparer
+from nt_lightning.evaluation.equality.wording import Asked, changing, is_plain
 from nt_lightning.pool.verification.rules import judge
-from nt_lightning.pool.verification.wording import Asked, changing, is_plain
 
 APPLES = "Tom has twice as many apples as Ann, and half of them are red. How many has he, not she?"
 MORE = "Ann has 9 apples. How many more apples does Tom have than Ann?"

@@ -85,14 +85,31 @@ def test_missing_numbers_are_dashes() -> None:
     assert "None" not in text
 
 
+def test_a_number_without_an_error_stands_alone() -> None:
+    lines = rendered([result("think", "after", 0.5, accuracy_stderr=None, obedience=None)])
+    assert "50.0 – 100 1,234 70/10/15/5" in " ".join(" ".join(lines).split())
+
+
 @pytest.mark.parametrize(
     "results",
-    [BOTH, BOTH[:1], [result("think", "after", 0.0)], [result("think", "after", None)]],
-    ids=["all", "before only", "zero", "nothing evaluated"],
+    [
+        BOTH,
+        BOTH[:1],
+        [result("think", "after", 0.0)],
+        [result("think", "after", None)],
+        [result("think", "before", None), result("think", "after", 0.5, accuracy_stderr=None)],
+        [result("think", "after", 0.5, mean_response_tokens=None)],
+        [result("think", "after", None, outcomes=dict.fromkeys(OUTCOMES), think_share=None)],
+    ],
+    ids=[
+        *("all", "before only", "zero", "nothing evaluated"),
+        *("no error", "no tokens", "no outcomes"),
+    ],
 )
 def test_the_picture(tmp_path: Path, results: list[Result]) -> None:
     path = tmp_path / "deep" / "matrix.png"
     plot_mode_matrix(results, path, {"sums": {"chance": 0.25, "majority": 0.3}})
+    assert "None" not in "".join(rendered(results))
     image = imread(path)
     panels = len({r.benchmark for r in results})
     assert image.shape[:2] == (750, 150 * (1.2 + 5 * panels))

@@ -1,0 +1,1 @@
+"""Whether an answer is the reference: certain, or no verdict."""

@@ -1,0 +1,78 @@
+"""A student whose weights are shared out over ranks: FSDP2, one unit per decoder layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from nt_lightning.errors import UserError
+from nt_lightning.student.head import backbone, base_model
+
+
+def shard(model: Any, mesh: DeviceMesh) -> None:
+    """Share a model's weights out over the data-parallel ranks, layer by layer.
+
+    Adapters must be there already: those that come later are never reduced (transformers 48873).
+
+    Args:
+        model: A whole model, the same on every rank.
+        mesh: Lightning's, with dimensions ``data_parallel`` and ``tensor_parallel``.
+
+    Raises:
+        UserError: Tensor parallelism is asked for, or the model has no list of layers.
+    """
+    if mesh["tensor_parallel"].size() > 1:
+        raise UserError(
+            f"trainer.strategy: tensor_parallel_size is {mesh['tensor_parallel'].size()}; allowed: "
+            "1, with data_parallel_size the number of devices (ModelParallelStrategy's own default "
+            "is the other way round)"
+        )
+    layers = getattr(backbone(model), "layers", None)
+    if layers is None:
+        raise UserError(f"{type(base_model(model)).__name__} has no list of layers to shard by")
+    for layer in layers:
+        fully_shard(layer, mesh=mesh["data_parallel"])
+    fully_shard(model, mesh=mesh["data_parallel"])
+
+
+def is_sharded(model: Any) -> bool:
+    """Whether ``shard`` was called on a model."""
+    return isinstance(model, FSDPModule)
+
+
+def agreement(device: torch.device) -> Callable[[bool], bool]:
+    """A function that tells every rank whether any of them has work; all call it together."""
+
+    def agree(mine: bool) -> bool:
+        flag = torch.tensor(int(mine), device=device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag)
+
+    return agree
+
+
+@contextmanager
+def lent(model: Any, attention: str) -> Iterator[Any]:
+    """A sharded model in eval mode with another attention; afterwards it is as it was.
+
+    Args:
+        model: The model in training.
+        attention: Name of an attention that honours left padding.
+    """
+    base = base_model(model)
+    before, modes = base.config._attn_implementation, [m.training for m in model.modules()]
+    base.set_attn_implementation(attention)
+    model.eval()
+    try:
+        yield model
+    finally:
+        base.set_attn_implementation(before)
+        for module, training in zip(model.modules(), modes, strict=True):
+            module.training = training
+        model.reshard()  # after a forward pass without a backward pass the root stays whole
