@@ -37,7 +37,7 @@ class ReadRecipe(LightningCLI):
 
 
 def test_none_is_missing():
-    assert len(RECIPES) == 57
+    assert len(RECIPES) == 60
     assert {path.stem for path in POOLS.iterdir()} == set(COMMANDS)
 
 
@@ -75,6 +75,12 @@ def test_recipe(recipe: Path, tmp_path, monkeypatch):
     if top == "score":  # of the command `score`, which trains nothing
         assert type(cli.model).__name__ == "NaturalnessScorer"
         assert f"nt_lightning score --config recipes/score/{recipe.name}" in recipe.read_text()
+        return
+    if top == "evals":  # of the command `test`, without traces
+        served = recipe.stem == "served"
+        assert type(cli.model).__name__ == ("ServedStudent" if served else "EvaluatedStudent")
+        assert cli.datamodule.model_name == cli.model.model_name
+        assert f"nt_lightning test --config recipes/evals/{recipe.name}" in recipe.read_text()
         return
     assert type(cli.model).__name__ == "MaskedSFT"
     assert cli.datamodule.model_name == cli.model.model_name

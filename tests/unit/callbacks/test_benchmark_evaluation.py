@@ -379,3 +379,35 @@ def test_an_evaluation_that_broke_off_is_done_again(tmp_path: Path, folder: str)
     path = tmp_path / "ckpt" / "step=4.ckpt"
     fit(tmp_path, folder, checkpoints(tmp_path), evaluation(), ckpt_path=path)
     assert stages(tmp_path) == [("before", 0), ("after", 4)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rehearsed"),
+    [({"before": False}, True), ({}, False), ({"before": False, "after": False}, False)],
+)
+def test_the_longest_prompts_are_tried_before_the_first_step(
+    tmp_path: Path,
+    folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    rehearsed: bool,
+) -> None:
+    """The evaluation before training is a rehearsal itself."""
+    tried: list[int] = []
+    monkeypatch.setattr(StudentEngine, "rehearse", lambda self, prompts: tried.append(len(prompts)))
+    run, module = fit(tmp_path, folder, evaluation(repeats=1, **changes))
+    assert tried == ([2 * len(Sums().problems())] if rehearsed else [])
+    assert len(module.seen_states) == 4
+
+
+def test_a_rehearsal_that_fails_costs_no_step(
+    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*args: Any, **kwargs: Any) -> None:
+        raise torch.OutOfMemoryError("11 GiB")
+
+    monkeypatch.setattr("nt_lightning.evaluation.generation.finish", no_memory)
+    module = TinyModule(folder)
+    with pytest.raises(UserError, match="out of memory at batch size 1 of the longest prompts"):
+        trainer(tmp_path, evaluation(before=False)).fit(module, datamodule=TinyData(folder, 4))
+    assert module.seen_states == []
