@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from nt_lightning.data.audit import AUDIT, SELECTED
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.errors import UserError
+from nt_lightning.evaluation.student_engine import weights_digest
 from nt_lightning.files import replacing_file, write_json
 from nt_lightning.report.selection import write_report
 
@@ -37,12 +36,15 @@ class RunSummary(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, TraceDataModule):
             raise UserError(f"RunSummary needs a TraceDataModule, not {type(data).__name__}")
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        weights = weights_digest(pl_module)  # of all ranks
+        if not trainer.is_global_zero:
             return
         summary = summarise(data, trainer.world_size)
         path = Path(trainer.default_root_dir) / "plan.json"
         if not (trainer.ckpt_path and path.is_file()):  # a resumed run's weights are others
-            summary["weights_sha256"] = weights_fingerprint(pl_module)
+            summary["weights_sha256"] = weights
             write_json(path, summary)
         audit = write_selection(data, path.parent)
         log.info(
@@ -101,13 +103,3 @@ def summarise(data: TraceDataModule, world_size: int) -> dict[str, Any]:
         "world_size": world_size,
         **data.info,
     }
-
-
-def weights_fingerprint(module: torch.nn.Module) -> str:
-    """Hex SHA-256 over names and bytes of a module's parameters on this rank."""
-    total = hashlib.sha256()
-    for name, parameter in module.named_parameters():
-        total.update(name.encode())
-        raw = parameter.detach().cpu().contiguous().view(torch.uint8)
-        total.update(raw.numpy().tobytes())
-    return total.hexdigest()

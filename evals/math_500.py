@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from nt_lightning.evaluation.benchmark import Problem
 from nt_lightning.evaluation.benchmark_data import HubBenchmark, HubTable, TableRow
-from nt_lightning.evaluation.grading import math_equal
 
 
 class Math500(HubBenchmark):
@@ -46,7 +45,3 @@ class Math500(HubBenchmark):
             domain=row.text("subject"),
             metadata={"level": row.values["level"], "stem": stem},
         )
-
-    def grade(self, problem: Problem, answer: str) -> bool:
-        """Whether the boxed answer equals the reference as mathematics."""
-        return math_equal(problem.reference_answer, answer, problem.metadata["stem"])

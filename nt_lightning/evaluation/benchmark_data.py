@@ -52,7 +52,8 @@ class TableBenchmark(Benchmark):
         if problem.kind == "number":
             return number_equal(problem.reference_answer, answer)
         if problem.kind == "boxed":
-            return math_equal(problem.reference_answer, answer)
+            question = problem.metadata.get("stem", problem.question)
+            return math_equal(problem.reference_answer, answer, question)
         return exact_equal(problem.reference_answer, answer)
 
     def baselines(self, problems: Sequence[Problem]) -> dict[str, float]:

@@ -45,7 +45,7 @@ class FewShotBenchmark(HubBenchmark):
             )
         self.num_shots = num_shots
         if num_shots:
-            self.version += f", {num_shots} shots of {self.shots_origin}"
+            self.version += f", shots: {num_shots} of {self.shots_origin}"
 
     @property
     @abstractmethod

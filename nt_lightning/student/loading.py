@@ -43,6 +43,7 @@ def load_student(
     quantization: Quantization | None = None,
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
+    compute_dtype: torch.dtype = torch.bfloat16,
 ) -> Any:
     """A causal LM ready for training.
 
@@ -55,6 +56,7 @@ def load_student(
         quantization: Keep the base in 4 bits (nf4) or 8 bits through bitsandbytes.
         device: Where a quantised base is put when it is loaded.
         dtype: Of the weights; another one than float32 is for a student that is not trained.
+        compute_dtype: What a base in 4 bits is unpacked to.
 
     Returns:
         The model, or the PEFT model around it, in training mode.
@@ -62,7 +64,7 @@ def load_student(
     Raises:
         UserError: There is no such model.
     """
-    model: Any = _load(name, quantization, device, dtype)
+    model: Any = _load(name, quantization, device, dtype, compute_dtype)
     if lora is not None:
         from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
@@ -98,12 +100,13 @@ def _load(
     quantization: Quantization | None,
     device: torch.device | None,
     dtype: torch.dtype,
+    compute_dtype: torch.dtype,
 ) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {"dtype": dtype}
     if quantization is not None:
-        options["quantization_config"] = _bitsandbytes(quantization)
+        options["quantization_config"] = _bitsandbytes(quantization, compute_dtype)
         if device is not None and device.type == "cuda":
             options["device_map"] = {"": device.index or 0}
     try:
@@ -115,7 +118,7 @@ def _load(
     return model  # type: ignore[no-any-return]
 
 
-def _bitsandbytes(quantization: Quantization) -> Any:
+def _bitsandbytes(quantization: Quantization, compute_dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
     if quantization == "8bit":
@@ -124,7 +127,7 @@ def _bitsandbytes(quantization: Quantization) -> Any:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=compute_dtype,
         bnb_4bit_quant_storage=torch.bfloat16,
     )
 

@@ -21,10 +21,10 @@ from nt_lightning.evaluation.progress import progress_bar
 from nt_lightning.evaluation.student_engine import StudentEngine
 from nt_lightning.student import attention
 from nt_lightning.student.checkpoint import align_to_step, check_same_data, check_same_student
-from nt_lightning.student.head import backbone, base_model, verify_head
+from nt_lightning.student.head import base_model, verify_head
 from nt_lightning.student.loading import LoRA, Quantization, inference_copy, load_student
 from nt_lightning.student.responses import ResponseFile, ResponseSettings
-from nt_lightning.student.sharding import agreement, is_sharded, lent, shard
+from nt_lightning.student.sharding import agreement, hidden_states, is_sharded, lent, shard
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
 
@@ -76,7 +76,11 @@ class StudentModule(LightningModule):
             return
         attention.register()
         model = load_student(
-            self.model_name, lora=self.lora, quantization=self.quantization, device=self.device
+            self.model_name,
+            lora=self.lora,
+            quantization=self.quantization,
+            device=self.device,
+            compute_dtype=self._compute_dtype(),
         )
         verify_head(model)
         if self.activation_checkpointing:
@@ -85,12 +89,13 @@ class StudentModule(LightningModule):
         base_model(model).set_attn_implementation(backend.name)
         self.attention_backend = backend
         if self.device_mesh is not None:  # ModelParallelStrategy's
-            shard(model, self.device_mesh)
+            shard(model, self.device_mesh, self._compute_dtype())
         self.model = model
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Final hidden states [T, D] of a packed row; every trace sees itself alone."""
-        out = backbone(self.model)(
+        out = hidden_states(
+            self.model,
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
             attention_mask=None,

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from nt_lightning.data.batch import PackedBatch
 from nt_lightning.errors import UserError
@@ -19,6 +20,8 @@ from nt_lightning.student.meter import GroupedLoss
 from nt_lightning.student.module import StudentModule
 from nt_lightning.student.optim import PaperAdamW
 from nt_lightning.student.responses import ResponseSettings
+from nt_lightning.student.sharding import is_sharded
+from nt_lightning.student.strategies import FSDP2Strategy
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -90,10 +93,11 @@ class MaskedSFT(StudentModule):
                 f"trainer.precision is {precision!r}; allowed: bf16-mixed, 32-true (updates in "
                 "half precision would be rounded away without float32 master weights)"
             )
-        if not isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+        allowed = SingleDeviceStrategy | DDPStrategy | FSDP2Strategy
+        if not isinstance(self.trainer.strategy, allowed):
             raise UserError(
                 f"trainer.strategy is {type(self.trainer.strategy).__name__}; allowed: one "
-                "device, or ddp"
+                "device, ddp or fsdp2"
             )
 
     def loss_sum(self, batch: PackedBatch) -> LossSum:
@@ -101,6 +105,12 @@ class MaskedSFT(StudentModule):
         return next_token_loss(self(batch), batch.labels[0], head_of(self.model))
 
     # -- training --------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: PackedBatch, batch_idx: int) -> None:
+        """Let a sharded student sum its gradients over ranks once a step."""
+        if is_sharded(self.model):
+            is_last = not self.trainer.fit_loop._should_accumulate()
+            self.model.set_requires_gradient_sync(is_last)
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         """This micro-batch's share of the step's mean loss per labelled token."""
@@ -125,6 +135,7 @@ class MaskedSFT(StudentModule):
             )
         grads = [p for p in self.parameters() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(grads, gradient_clip_val or float("inf"))
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         if not torch.isfinite(norm):
             raise NonFiniteStep(self.global_step, self._ids_of_step())
         self._step_rows.clear()
@@ -173,6 +184,11 @@ class MaskedSFT(StudentModule):
         """Add one micro-batch to the validation loss."""
         assert self.val_loss is not None
         self.val_loss.update(batch, self.loss_sum(batch))
+
+    def on_validation_end(self) -> None:
+        """Share out again what a forward pass without a backward pass has left whole."""
+        if is_sharded(self.model):
+            self.model.reshard()
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation loss, in all, per mode and per teacher."""

@@ -9,20 +9,31 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 
 from nt_lightning.errors import UserError
 from nt_lightning.student.head import backbone, base_model
 
 
-def shard(model: Any, mesh: DeviceMesh) -> None:
+def shard(model: Any, mesh: DeviceMesh, dtype: torch.dtype = torch.float32) -> None:
     """Share a model's weights out over the data-parallel ranks, layer by layer.
 
     Adapters must be there already: those that come later are never reduced (transformers 48873).
+    What is no layer (embeddings, last norm, head) is one unit, whole from a forward pass to the end
+    of the backward pass: the loss reads the head's weight itself, behind the forward pass.
 
     Args:
         model: A whole model, the same on every rank.
         mesh: Lightning's, with dimensions ``data_parallel`` and ``tensor_parallel``.
+        dtype: What float32 weights of layers are gathered in. The shards are the master weights,
+            gradients are summed in float32, and what is no layer is gathered as it is; autocast
+            decides what is computed in which dtype, as without sharding. Layers with packed
+            weights (4 bits) are gathered as they are: a cast would change their bits.
 
     Raises:
         UserError: Tensor parallelism is asked for, or the model has no list of layers.
@@ -36,9 +47,23 @@ def shard(model: Any, mesh: DeviceMesh) -> None:
     layers = getattr(backbone(model), "layers", None)
     if layers is None:
         raise UserError(f"{type(base_model(model)).__name__} has no list of layers to shard by")
+    is_packed = any(parameter.dtype != torch.float32 for parameter in model.parameters())
+    policy = MixedPrecisionPolicy(
+        param_dtype=None if is_packed else dtype,
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,
+    )
     for layer in layers:
-        fully_shard(layer, mesh=mesh["data_parallel"])
+        fully_shard(layer, mesh=mesh["data_parallel"], mp_policy=policy)
     fully_shard(model, mesh=mesh["data_parallel"])
+    model.hidden_states = backbone(model).forward
+    register_fsdp_forward_method(model, "hidden_states")
+
+
+def hidden_states(model: Any, **inputs: Any) -> Any:
+    """Output of the part in front of the head; of a sharded model the head is whole then, too."""
+    forward = model.hidden_states if is_sharded(model) else backbone(model)
+    return forward(**inputs)
 
 
 def is_sharded(model: Any) -> bool:

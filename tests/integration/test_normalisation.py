@@ -35,14 +35,27 @@ def test_micro_batches(places, one_row_a_step, traces_per_bin):
     assert_same(train(*places, traces_per_bin=traces_per_bin), one_row_a_step)
 
 
-@pytest.mark.parametrize("traces_per_bin", [8, 4, 1])
-def test_two_processes(places, one_row_a_step, tmp_path, traces_per_bin):
-    """DDP on gloo; eight to a bin leaves one of the two ranks a filler in every step."""
-    out = tmp_path / "result.pt"
+def two_processes(places, out, traces_per_bin, strategy, variant="full"):
     script = [sys.executable, "-m", "tests.integration.training", *places, str(out)]
-    done = subprocess.run([*script, str(traces_per_bin), "2"], capture_output=True, text=True)
+    how = [str(traces_per_bin), strategy, variant]
+    done = subprocess.run([*script, *how], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert_same(torch.load(out, weights_only=True), one_row_a_step)
+    return torch.load(out, weights_only=True)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("traces_per_bin", [8, 4, 1])
+def test_two_processes(places, one_row_a_step, tmp_path, traces_per_bin, strategy):
+    """On gloo; eight to a bin leaves one of the two ranks a filler in every step."""
+    found = two_processes(places, tmp_path / "result.pt", traces_per_bin, strategy)
+    assert_same(found, one_row_a_step)
+
+
+@pytest.mark.parametrize("variant", ["checkpointing", "lora", "qlora"])
+def test_variants_of_a_sharded_student(places, tmp_path, variant):
+    expected = train(*places, traces_per_bin=8, variant=variant)
+    found = two_processes(places, tmp_path / "result.pt", 2, "fsdp2", variant)
+    assert_same(found, expected)
 
 
 def test_the_comparison_sees_a_wrong_scale(one_row_a_step):

@@ -1,8 +1,8 @@
 """A small training run whose division into micro-batches is set by hand; also a script.
 
-    python -m tests.integration.training STUDENT POOL OUT TRACES_PER_BIN DEVICES
+    python -m tests.integration.training STUDENT POOL OUT TRACES_PER_BIN STRATEGY VARIANT
 
-writes the gradients of the first step and the weights after the last one.
+on two devices; writes the gradients of the first step and the weights after the last one.
 """
 
 from __future__ import annotations
@@ -14,13 +14,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, Trainer, seed_everything
+from torch.distributed.tensor import DTensor
 
 from nt_lightning.data.plan import EpochPlan
 from nt_lightning.data.selections import RandomSelection
+from nt_lightning.student.loading import LoRA
 from nt_lightning.student.sft import MaskedSFT
 
 TRACES_PER_STEP = 8
+VARIANTS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "checkpointing": {"activation_checkpointing": True},
+    "lora": {"lora": LoRA(r=4)},
+    "qlora": {"lora": LoRA(r=4), "quantization": "4bit"},
+}
 
 
 class FixedPlan(RandomSelection):
@@ -56,24 +64,41 @@ class FirstGradients(Callback):
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         if trainer.global_step == 0:
             named = pl_module.named_parameters()
-            self.kept = {name: p.grad.clone() for name, p in named if p.grad is not None}
+            self.kept = {name: whole(p.grad).clone() for name, p in named if p.grad is not None}
+
+
+def whole(value: torch.Tensor) -> torch.Tensor:
+    """A tensor that may be shared out over ranks; all of them call it."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def train(
-    student: str, pool: str, *, traces_per_bin: int, devices: int = 1, **options: Any
+    student: str,
+    pool: str,
+    *,
+    traces_per_bin: int,
+    strategy: str = "auto",
+    variant: str = "full",
+    **options: Any,
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Gradients of the first step, weights after two epochs of ten steps and an uneven one."""
+    """Gradients of the first step, weights after two epochs of ten steps and an uneven one.
+
+    A strategy other than ``auto`` has two devices.
+    """
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     data = FixedPlan(pool, student, num_val=4, traces_per_bin=traces_per_bin)
     module = MaskedSFT(
-        student, optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1, fused=True)
+        student,
+        optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1, fused=True),
+        **VARIANTS[variant],
     )
+    seed_everything(1, verbose=False)  # adapters begin at random
     keep = FirstGradients()
     trainer = Trainer(
         accelerator="cpu",
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
+        devices=1 if strategy == "auto" else 2,
+        strategy=strategy,
         max_epochs=2,
         gradient_clip_val=1.0,
         logger=False,
@@ -87,13 +112,14 @@ def train(
     )
     trainer.fit(module, data)
     assert trainer.global_step == 22
-    weights = {name: p.detach().clone() for name, p in module.named_parameters()}
+    named = module.named_parameters()
+    weights = {name: whole(p.detach()).clone() for name, p in named if p.requires_grad}
     return keep.kept, weights
 
 
 if __name__ == "__main__":
-    student, pool, out, per_bin, devices = sys.argv[1:]
-    result = train(student, pool, traces_per_bin=int(per_bin), devices=int(devices))
+    student, pool, out, per_bin, strategy, variant = sys.argv[1:]
+    result = train(student, pool, traces_per_bin=int(per_bin), strategy=strategy, variant=variant)
     if torch.distributed.is_initialized() and torch.distributed.get_rank():
         sys.exit(0)
     torch.save(result, Path(out))

@@ -77,7 +77,7 @@ def test_shots_are_told_in_the_version(tmp_path: Path) -> None:
     path = write(tmp_path / "g.jsonl", {"question": "?", "answer": "#### 2"})
     none = GSM8K(path).version
     assert none == GSM8K(path, num_shots=0).version
-    assert GSM8K(path, num_shots=8).version == f"{none}, 8 shots of arXiv:2201.11903, table 20"
+    assert GSM8K(path, num_shots=8).version == f"{none}, shots: 8 of arXiv:2201.11903, table 20"
     assert len({GSM8K(path, num_shots=number).version for number in range(9)}) == 9
 
 

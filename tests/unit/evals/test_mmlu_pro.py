@@ -121,10 +121,10 @@ def test_shots_are_told_in_the_version(tmp_path: Path) -> None:
     assert none == MMLUPro(path, num_shots=0).version
     hub = MMLUPro.table.revision
     assert MMLUPro(path, num_shots=5).version == (
-        f"{none}, 5 shots of TIGER-Lab/MMLU-Pro at {hub}, validation"
+        f"{none}, shots: 5 of TIGER-Lab/MMLU-Pro at {hub}, validation"
     )
     mine = MMLUPro(path, num_shots=5, shots_path=shots_path).version
-    assert mine.startswith(f"{none}, 5 shots of s.jsonl, sha256 ")
+    assert mine.startswith(f"{none}, shots: 5 of s.jsonl, sha256 ")
     write(tmp_path / "s.jsonl", shot("Another?"))
     other = MMLUPro(path, num_shots=5, shots_path=shots_path).version
     assert len({none, MMLUPro(path, num_shots=5).version, mine, other}) == 4
