@@ -56,6 +56,7 @@ class Server:
             plain |= {"top_k": -1, "stop_token_ids": list(stop_ids)}
         else:  # its own default samples only where the model's folder says so, and then top-k 50
             plain |= {"top_k": 0, "eos_token_id": list(stop_ids)}
+            plain |= {"forced_eos_token_id": list(stop_ids)}  # see ``ServerEngine``
             plain["do_sample"] = sampling.temperature > 0
             plain = {"generation_config": json.dumps(plain)}
         return CompletionEndpoint(

@@ -41,6 +41,8 @@ class ServerEngine(Engine):
     Its responses are those of the engine in this process, but for rounding: a loop is cut where
     that one would have ended it. What the server did not finish, for a filter of its own say, is
     not evaluated, and no response that is under way at the deadline is cut (both our choice).
+    ``transformers serve`` says ``length`` also where the stop token is the last one allowed, so it
+    is asked for one token more, which it is told to make a stop token.
 
     Args:
         server: Where.
@@ -146,11 +148,11 @@ class ServerEngine(Engine):
         body = endpoint.body(
             None,
             prompt=self._text(prompt) if is_text else list(prompt.ids),
-            max_tokens=most,
+            max_tokens=most + is_text,
             seed=seed if sampling.temperature > 0 else None,
             skip_special_tokens=False if self._shows_special else None,
         )
-        return Request.of(body, most, sample=seed)
+        return Request.of(body, most + is_text, sample=seed)
 
     def _text(self, prompt: Prompt) -> str:
         """The text of a prompt, if the server's tokenizer makes the same ids of it.
@@ -180,6 +182,8 @@ class ServerEngine(Engine):
             cut = self.formatter.tokenizer.decode(ids[:length], clean_up_tokenization_spaces=False)
             return Generation(prompt.begun + str(cut), length, "loop")
         count = reply.completion_tokens or len(ids) + (reason == "stop")
+        if self.server.prompts == "text" and reply.completion_tokens and reason == "length":
+            count -= 1  # the forced one
         return Generation(prompt.begun + text, count, reason)
 
     def _warn(

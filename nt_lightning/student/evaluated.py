@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.server import Server
@@ -46,24 +46,29 @@ class ServedStudent(LightningModule):
         model_name: The same student for its tokenizer and configuration: a Hub id or a folder.
 
     Raises:
-        UserError: In ``setup``: the command is not ``test``, there are several processes, or the
-            server cannot be asked so.
+        UserError: Before anything runs: the command is not ``test``, there are several processes,
+            or the server cannot be asked so.
     """
 
     def __init__(self, server: Server, model_name: str = "smollm2-135m-instruct") -> None:
         super().__init__()
         self.server, self.model_name = server, model_name
 
-    def setup(self, stage: str) -> None:
-        """Refuse what a server cannot do."""
-        if stage != "test":
-            raise UserError(f"model: ServedStudent is only asked; allowed: test, not {stage}")
+    def configure_callbacks(self) -> list[Callback]:
+        """Refuse what a server cannot do, in the first hook that Lightning calls; there are none.
+
+        ``setup`` would be too late: Lightning misses a ``training_step`` before it.
+        """
+        command = str(self.trainer.state.fn.value)  # type: ignore[union-attr]
+        if command != "test":
+            raise UserError(f"model: ServedStudent is only asked; allowed: test, not {command}")
         if self.trainer.world_size > 1:
             raise UserError(
                 f"trainer: {self.trainer.world_size} processes ask one server; allowed: 1 "
                 "(model.server.concurrency is the number of requests at a time)"
             )
         self.server.check("model.server")
+        return []
 
     @contextmanager
     def engine(self, formatter: PromptFormatter, batch_size: int) -> Iterator[ServerEngine]:

@@ -115,7 +115,8 @@ def test_a_request_of_text_leaves_out_what_the_server_puts_in_front() -> None:
     assert prompt.text.startswith("<|begin_of_text|><|start_header_id|>user")
     assert seen.raw == (
         b'{"generation_config": "{\\"min_p\\": 0.0, \\"repetition_penalty\\": 1.0, \\"top_k\\": 0, '
-        b'\\"eos_token_id\\": [1, 4], \\"do_sample\\": false}", "max_tokens": 20, "model": "m", '
+        b'\\"eos_token_id\\": [1, 4], \\"forced_eos_token_id\\": [1, 4], '
+        b'\\"do_sample\\": false}", "max_tokens": 21, "model": "m", '
         b'"prompt": "<|start_header_id|>user<|end_header_id|>\\n\\nHi\\n\\nThink carefully before '
         b"answering. Use about 40 words<|eot_id|><|start_header_id|>assistant<|end_header_id|>"
         b'\\n\\n<think>", "temperature": 0.0, "top_p": 1.0}'
@@ -230,6 +231,18 @@ def test_tokens_are_the_servers_count_or_those_of_the_text() -> None:
     ) as server:
         responses = generate(engine_of(server), prompts_of(3))
     assert [response.num_tokens for response in responses] == [7, 6, 4]
+
+
+def test_the_forced_token_of_a_text_is_not_counted() -> None:
+    """Asked for 20 + 1 tokens: 20 of them are the response, or up to 20 with their stop token."""
+    replies = [continuation("a" * 20, "length", 21), continuation("a" * 19, "stop", 20)]
+    with scripted(lambda seen: replies[seen.number]) as server:
+        engine = engine_of(server, template="smollm2", prompts="text", concurrency=1)
+        prompts = [Prompt(str(n), tuple(engine.encode(f"{n}")), f"{n}") for n in range(2)]
+        cut, whole = generate(engine, prompts)
+    assert [seen.body["max_tokens"] for seen in server.seen] == [21, 21]
+    assert (cut.num_tokens, cut.finish_reason) == (20, "length")
+    assert (whole.num_tokens, whole.finish_reason) == (20, "stop")
 
 
 def test_a_loop_is_cut_where_the_other_engine_ends_it() -> None:

@@ -166,6 +166,32 @@ def test_the_key_is_in_no_file_and_no_line(tmp_path):
         assert KEY.replace("/", "\\/") not in text
 
 
+def ask_five(folder, server, seconds=None):
+    there = endpoint(server.port)
+    with RequestStore(folder / "requests.sqlite") as store:
+        return ask([Job("tiny", there, requests(there, 5), 5)], store, "test", Caps(), seconds)
+
+
+def test_the_callers_signal_handlers_come_back(tmp_path):
+    """Those of a run are Lightning's."""
+    handlers = {number: lambda *_: None for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        with scripted(lambda seen: reply()) as server:
+            assert ask_five(tmp_path, server).replied == 5
+        assert {number: signal.getsignal(number) for number in handlers} == handlers
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_without_any_time_nothing_is_sent(tmp_path):
+    with scripted(lambda seen: reply()) as server:
+        assert ask_five(tmp_path, server, seconds=0).not_asked == 5
+        assert not server.seen
+        assert ask_five(tmp_path, server, seconds=20).replied == 5
+
+
 def test_it_works_out_of_the_main_thread(tmp_path):
     async def main(port):
         there = endpoint(port)
