@@ -131,7 +131,8 @@ class BenchmarkEvaluation(Callback):
             if (stage := self._stage_of(trainer)) and not self._is_done(trainer, stage, "after"):
                 self._log_directly(trainer, self._evaluate(trainer, pl_module, stage))
             return
-        if trainer.is_global_zero and (folder := set_aside(_run(trainer))):
+        first = next(c for c in trainer.callbacks if isinstance(c, BenchmarkEvaluation))  # type: ignore[attr-defined]
+        if self is first and trainer.is_global_zero and (folder := set_aside(_run(trainer))):
             log.warning("results of an earlier run in the same folder are now in %s", folder)
         if self.before:
             self._log_directly(trainer, self._evaluate(trainer, pl_module, "before"))

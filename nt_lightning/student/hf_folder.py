@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nt_lightning.errors import UserError
-from nt_lightning.files import replacing_folder
+from nt_lightning.files import replacing_folder, write_json
 from nt_lightning.models import load_tokenizer, missing_model, model_path
 from nt_lightning.student.head import base_model
 from nt_lightning.student.loading import LoRA, load_student
@@ -64,7 +64,8 @@ def write_folder(
         base_model(model).generation_config.save_pretrained(partial)
         del model
         tokenizer.save_pretrained(partial)
-        checkpoint.modes.save(partial / THINK_MODES_FILE)
+        prompting = {"system_prompt": checkpoint.system_prompt}
+        write_json(partial / THINK_MODES_FILE, checkpoint.modes.to_dict() | prompting)
         for file in partial.glob("*.safetensors"):  # written for their owner's eyes alone
             file.chmod((partial / THINK_MODES_FILE).stat().st_mode)
         gap = _compare(expected, _logits(_reload(partial), prompt), "the folder, loaded again")
