@@ -17,6 +17,7 @@ from nt_lightning.errors import UserError
 from nt_lightning.evaluation.benchmark import Benchmark, check_benchmarks
 from nt_lightning.evaluation.evaluate import Evaluation
 from nt_lightning.evaluation.forcing import BudgetForcing
+from nt_lightning.evaluation.ranks import EvaluationStopped
 from nt_lightning.evaluation.results import read_results, set_aside
 from nt_lightning.evaluation.settings import EvaluationSettings
 from nt_lightning.evaluation.summary import Result
@@ -41,8 +42,9 @@ class BenchmarkEvaluation(Callback):
     folder receives ``results.json`` with all numbers, the responses under ``evaluation/`` and the
     picture ``mode_matrix.png``. Training goes on as if nothing had happened: weights, gradients,
     modes and random number generators are untouched. A resumed run keeps the results it has, and
-    finished responses of an evaluation that was stopped. Before the first step the longest prompts
-    are tried. Nothing is evaluated under ``fast_dev_run``.
+    finished responses of an evaluation that was stopped (not of a confidential benchmark, of which
+    nothing is stored). Before the first step the longest prompts are tried. Nothing is evaluated
+    under ``fast_dev_run``.
 
     Args:
         benchmarks: What to run, each by ``class_path``; their names must differ.
@@ -54,7 +56,7 @@ class BenchmarkEvaluation(Callback):
         max_new_tokens: Limit for each response; the paper has 16384. A response that meets it is
             counted as truncated or looped, not as an answer.
         max_seconds: Limit for generating one benchmark in one mode; responses that are unfinished
-            then are not evaluated. Null: no limit.
+            then are not evaluated. Null: no limit. Cached responses take no time.
         max_total_tokens: The same in generated tokens, over all devices.
         batch_size: Responses generated at a time on each device.
         temperature: 0 is greedy; null is the paper's: 0.6 for Llama students, 0.7 for Qwen.
@@ -196,7 +198,8 @@ class BenchmarkEvaluation(Callback):
             for attribute in _NEEDED[owner]:
                 if attribute not in dir(thing):
                     raise UserError(f"{owner} ({type(thing).__name__}) has no {attribute!r}")
-        check_benchmarks(self.benchmarks)
+        others = [c for c in trainer.callbacks if isinstance(c, BenchmarkEvaluation)]  # type: ignore[attr-defined]
+        check_benchmarks([benchmark for one in others for benchmark in one.benchmarks])
         self.settings.check_names(self.benchmarks)
 
     def _stage_of(self, trainer: Trainer) -> str | None:
@@ -228,8 +231,12 @@ class BenchmarkEvaluation(Callback):
             ", ".join(benchmark.name for benchmark in self.benchmarks),
             ", ".join(self.modes),
         )
-        with self._evaluation(trainer, pl_module, stage) as evaluation:
-            results = evaluation(self.benchmarks, self.modes)
+        try:
+            with self._evaluation(trainer, pl_module, stage) as evaluation:
+                results = evaluation(self.benchmarks, self.modes)
+        except EvaluationStopped:
+            trainer._signal_connector.received_sigterm = True  # on the ranks that got none, too
+            raise SIGTERMException from None
         return {name: value for result in results for name, value in _metrics(result).items()}
 
     @contextmanager

@@ -19,7 +19,8 @@ class GPQADiamond(HubBenchmark):
     The prompt is that of simple-evals, which is zero-shot, without "Think step by step before
     answering.", which would contradict No-Think (our choice). The order of the options comes from a
     hash of (question, seed, run), so every run over the benchmark shows another one. The authors
-    ask that no example is published: prompts and responses are not stored.
+    ask that no example is published: no prompt, response or answer but its letter is stored, in
+    the run or in the cache, so that an evaluation that was killed asks its questions again.
 
     Args:
         path: A local file with the columns of the set, such as its ``gpqa_diamond.csv``; ``None``

@@ -43,8 +43,8 @@ class Benchmark(ABC):
     Attributes:
         name: Part of metric names and file names; no blank, no slash.
         version: Changes whenever problems, prompts or grading change.
-        is_confidential: Whether its texts are to stay out of what may be shared: prompts and
-            responses are not stored.
+        is_confidential: Whether its texts are to stay out of what may be shared: prompts, responses
+            and answers (but for letters) are not stored, also not in the cache.
     """
 
     name: str

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from nt_lightning.evaluation.generation import Generation
+from nt_lightning.evaluation.generation import Generation, decode
+from nt_lightning.traces.formatting import PromptFormatter
 
 OnResponse = Callable[[int, Generation], None]
 
@@ -34,6 +35,11 @@ class Prompt(NamedTuple):
     begun: str = ""
     max_new_tokens: int | None = None
 
+    def limit(self, sampling: Sampling) -> int:
+        """The most tokens that may be generated: its own limit, or the sampling's."""
+        own, limit = self.max_new_tokens, sampling.max_new_tokens
+        return limit if own is None else min(own, limit)
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -56,17 +62,20 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Limits:
-    """When a call stops though responses are unfinished.
+    """When a call stops though responses are unfinished, and what may stay of it.
 
     Args:
         deadline: ``time.monotonic()`` at which generation stops.
         max_tokens: Generated tokens of all responses together.
         poll: Called now and then; what it raises ends the call.
+        may_keep: Whether responses may lie on the disk behind the call; not of a confidential
+            benchmark, nor where none is to be found again.
     """
 
     deadline: float | None = None
     max_tokens: int | None = None
     poll: Callable[[], None] = lambda: None
+    may_keep: bool = True
 
     def without(self, num_tokens: int) -> Limits:
         """What is left after so many tokens."""
@@ -80,9 +89,19 @@ class Engine(ABC):
 
     Attributes:
         family: Model type by its configuration (``llama``, ``qwen2``), for the paper's sampling.
+        formatter: With the student's tokenizer.
+        is_collective: Whether all ranks make every forward pass together.
+        is_told: Whether a rank was told to stop; a collective engine asks all ranks before every
+            forward pass, and raises ``EvaluationStopped`` on all of them.
+        context: Tokens of a prompt and its response together that the student can read; ``None``
+            if that is not known.
     """
 
     family: str
+    formatter: PromptFormatter
+    context: int | None = None
+    is_collective: bool = False
+    is_told: Callable[[], bool] = staticmethod(lambda: False)
 
     @abstractmethod
     def about(self) -> dict[str, Any]:
@@ -103,13 +122,15 @@ class Engine(ABC):
     ) -> list[Generation]:
         """One response per prompt, in their order.
 
-        Every rank calls it together, also without prompts.
+        Every rank calls it together, also without prompts. Ids are told and then forgotten: those
+        of all responses would need more memory than most students.
 
         Args:
             prompts: What to answer.
             sampling: How.
             limits: When to stop; what is unfinished then has the finish reason ``time``.
-            on_response: Called with index and response as soon as a response is finished.
+            on_response: Called with index and response as soon as a response is finished; here
+                alone with its ids, if the engine knows them.
             on_progress: Called with the number of finished responses.
         """
 
@@ -120,29 +141,20 @@ class Engine(ABC):
             prompts: All that will be asked.
 
         Raises:
-            UserError: Not even one fits.
+            UserError: Not even one fits, or one leaves no room in the student's context.
         """
 
-    @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Ids of a text that goes on behind others; nothing is added."""
+        return self.formatter.encode_texts([text])[0]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of a response's ids, without special tokens; think tags stay."""
+        return decode(self.formatter, ids)
 
     def any_rank(self, mine: bool) -> bool:
         """Whether this rank or another says yes; all ranks of a sharded student ask together."""
         return mine
-
-    def extended(self, prompt: Prompt, response: Generation, text: str) -> Prompt:
-        """The prompt of a response that goes on behind ``text``.
-
-        Args:
-            prompt: What ``response`` is the response to.
-            response: Its ``text`` begins with ``prompt.begun``; its ids do not.
-            text: What is put behind it.
-        """
-        added = response.ids or self.encode(response.text[len(prompt.begun) :])
-        return prompt._replace(
-            ids=(*prompt.ids, *added, *self.encode(text)), begun=response.text + text
-        )
 
 
 def paper_sampling(family: str) -> tuple[float, float]:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
-from nt_lightning.evaluation.cache import ResponseCache
+from nt_lightning.evaluation.cache import ResponseCache, affordable
 from nt_lightning.evaluation.engine import Engine, Limits, Prompt
 from nt_lightning.evaluation.forcing import respond
 from nt_lightning.evaluation.generation import Generation
@@ -21,6 +20,7 @@ from nt_lightning.evaluation.judging import Asked, judge
 from nt_lightning.evaluation.metric import EvaluationMetric
 from nt_lightning.evaluation.parts import merge_parts, part_path, write_part
 from nt_lightning.evaluation.progress import progress_bar
+from nt_lightning.evaluation.ranks import EvaluationStopped, Ranks
 from nt_lightning.evaluation.results import Sample, read_results, samples_path, write_results
 from nt_lightning.evaluation.settings import EvaluationSettings
 from nt_lightning.evaluation.summary import Result
@@ -37,6 +37,11 @@ class Evaluation:
     each result to ``<run>/results.json`` as soon as it is there. The run's folder is one for all
     ranks.
 
+    Responses from the cache are counted (``Result.num_reused``) and their tokens go off
+    ``max_total_tokens``, first problems first, so that it allows no more with a cache than without.
+    They take none of ``max_seconds``, in which a call with a cache therefore finishes more. Nothing
+    of a confidential benchmark is kept in the cache.
+
     Args:
         engine: Answers.
         formatter: The run's formatter, the same as in training.
@@ -48,7 +53,7 @@ class Evaluation:
         rank: This process; problem i belongs to rank i modulo ``world_size``.
         world_size: Number of processes.
         device: Where numbers are gathered.
-        poll: Called after every token; what it raises ends the evaluation.
+        poll: Called after every token where there is one rank; what it raises ends the evaluation.
     """
 
     def __init__(
@@ -69,7 +74,9 @@ class Evaluation:
         self.engine, self.formatter, self.modes, self.settings = engine, formatter, modes, settings
         self.run, self.stage, self.step = run, stage, step
         self.rank, self.world_size, self.device = rank, world_size, device
+        self.ranks = Ranks(rank, world_size, run)
         self.poll = poll
+        engine.is_told = self.ranks.is_told
         self.sampling = settings.sampling(engine.family)
         self.about = engine.about()
         self.cache = ResponseCache(
@@ -77,6 +84,7 @@ class Evaluation:
             self.sampling,
             settings.forcing,
         )
+        self.no_cache = ResponseCache(None, self.sampling, settings.forcing)
 
     def __call__(self, benchmarks: Sequence[Benchmark], mode_names: Sequence[str]) -> list[Result]:
         """Run every benchmark in every mode; every rank gets the same results.
@@ -84,18 +92,27 @@ class Evaluation:
         Args:
             benchmarks: What to run.
             mode_names: Which modes, out of ``no_think``, ``adaptive`` and ``think``.
+
+        Raises:
+            EvaluationStopped: SIGTERM came to one of several ranks; all raise it together.
         """
-        return [
-            self._one(benchmark, self.modes[name])
-            for benchmark in benchmarks
-            for name in mode_names
-        ]
+        with self.ranks.listening():
+            return [
+                self._one(benchmark, self.modes[name])
+                for benchmark in benchmarks
+                for name in mode_names
+            ]
 
     def _one(self, benchmark: Benchmark, mode: ThinkMode) -> Result:
         began = time.monotonic()
         problems = benchmark.problems()[: self.settings.max_problems]
         asked = self._asked(benchmark, mode)
-        responses = self._respond(benchmark, mode, asked)
+        try:
+            responses, num_reused = self._respond(benchmark, mode, asked)
+        except EvaluationStopped:
+            if not self.engine.is_collective:  # else all ranks are here
+                self.ranks.meet()
+            raise
         labels: dict[str, Any] = {"benchmark": benchmark.name, "mode": mode.name}
         labels["stage"] = self.stage
         metric = EvaluationMetric(problems, **labels, step=self.step)
@@ -111,7 +128,8 @@ class Evaluation:
             )
             for question, response in zip(asked, responses, strict=True)
         ]
-        metric.update(samples)
+        metric.update(samples, num_reused)
+        self.ranks.meet()  # the first one may wait hours for the last
         result: Result = metric.compute()
         self._write(benchmark, problems, samples, result)
         if self.rank == 0:
@@ -152,10 +170,13 @@ class Evaluation:
 
     def _respond(
         self, benchmark: Benchmark, mode: ThinkMode, asked: Sequence[Asked]
-    ) -> list[Generation]:
-        """Responses to this rank's questions, those that are known taken from the cache."""
+    ) -> tuple[list[Generation], int]:
+        """Responses to this rank's questions, and how many of them the cache had."""
         prompts = [self._prompt(benchmark, mode, question) for question in asked]
-        found = self.cache.find(prompts)
+        cache = self.no_cache if benchmark.is_confidential else self.cache
+        most = self.settings.max_total_tokens
+        most = None if most is None else max(1, most // self.world_size)
+        found, left = affordable(cache.find(prompts), most)
         if found and self.rank == 0:
             log.info(
                 "%s in %s: %d of %d responses of this rank were there already",
@@ -163,12 +184,9 @@ class Evaluation:
             )
         wanted = [index for index in range(len(prompts)) if index not in found]
         limit = self.settings.max_seconds
-        most = self.settings.max_total_tokens
-        limits = Limits(
-            deadline=None if limit is None else time.monotonic() + limit,
-            max_tokens=None if most is None else max(1, most // self.world_size),
-            poll=self.poll,
-        )
+        deadline = None if limit is None else time.monotonic() + limit
+        may_keep = self.settings.reuse and not benchmark.is_confidential
+        limits = Limits(deadline, left, self._watch, may_keep)
         title = f"{benchmark.name} {mode.name}"
         with progress_bar(title, len(wanted), enabled=self.rank == 0) as on_progress:
             made = respond(
@@ -177,11 +195,11 @@ class Evaluation:
                 self.sampling,
                 self.settings.forcing if mode.name != "no_think" else None,
                 limits,
-                lambda place, response: self.cache.keep(prompts[wanted[place]], response),
+                lambda place, response: cache.keep(prompts[wanted[place]], response),
                 on_progress,
             )
-        found |= dict(zip(wanted, made, strict=True))
-        return [found[index] for index in range(len(prompts))]
+        responses = found | dict(zip(wanted, made, strict=True))
+        return [responses[index] for index in range(len(prompts))], len(found)
 
     def _prompt(self, benchmark: Benchmark, mode: ThinkMode, asked: Asked) -> Prompt:
         question = asked.problem.question
@@ -202,8 +220,7 @@ class Evaluation:
         """Put the ranks' responses together, and the result beside the others."""
         labels = (self.run, self.stage, benchmark.name, result.mode)
         write_part(part_path(*labels, self.rank), samples)
-        if self.world_size > 1:
-            dist.barrier()
+        self.ranks.meet()
         if self.rank == 0:
             parts = [part_path(*labels, rank) for rank in range(self.world_size)]
             merge_parts(samples_path(*labels), parts, [problem.id for problem in problems])
@@ -218,8 +235,14 @@ class Evaluation:
             if baselines := benchmark.baselines(problems):
                 content.baselines[benchmark.name] = baselines
             write_results(self.run, content)
-        if self.world_size > 1:
-            dist.barrier()
+        self.ranks.meet()
+
+    def _watch(self) -> None:
+        """Look after every token whether to stop; a sharded student's ranks do so together."""
+        if self.world_size == 1:
+            self.poll()
+        elif not self.engine.is_collective and self.ranks.is_told():
+            raise EvaluationStopped
 
 
 def _log_result(result: Result, seconds: float) -> None:

@@ -5,6 +5,7 @@ Source: Muennighoff et al., s1: Simple test-time scaling (arXiv:2501.19393), sec
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from nt_lightning.evaluation.generation import Generation
 from nt_lightning.traces.modes import THINK_CLOSE, THINK_OPEN
 
 END_OF_THINKING = f"\n{THINK_CLOSE}\n\n"  # as in training (``formatting.response_text``)
+CUT_CHARACTER = "\ufffd"  # what a character decodes to that ends behind the last token
 
 
 @dataclass(frozen=True)
@@ -48,67 +50,156 @@ class BudgetForcing:
 
 @dataclass
 class _Going:
-    """A response under way: what it is so far is the prompt's ``begun``."""
+    """A response under way.
+
+    Attributes:
+        index: Place among the prompts of the call.
+        prompt: What was asked.
+        begun: Text of the response so far.
+        ids: All that stands behind the prompt, generated or forced.
+        limit: Of the stretch under way, in tokens.
+        num_waits: How often thinking was sent on.
+        round: Stretches behind it.
+    """
 
     index: int
     prompt: Prompt
-    key: str
-    num_tokens: int = 0
+    begun: str
+    ids: tuple[int, ...] = ()
+    limit: int = 0
     num_waits: int = 0
     round: int = 0
 
     @property
     def is_thinking(self) -> bool:
-        """Whether a think block is open, or has just been asked for."""
-        return self.prompt.begun.rfind(THINK_OPEN) > self.prompt.begun.rfind(THINK_CLOSE)
+        """Whether a think block is open."""
+        return THINK_OPEN in self.begun and THINK_CLOSE not in self.begun
 
 
 class _Forced:
     """A call's responses and the rules about their thinking."""
 
-    def __init__(self, engine: Engine, sampling: Sampling, forcing: BudgetForcing) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sampling: Sampling,
+        forcing: BudgetForcing,
+        on_response: OnResponse,
+        on_progress: Callable[[int], None],
+    ) -> None:
         self.engine, self.sampling, self.forcing = engine, sampling, forcing
+        self.on_response, self.on_progress = on_response, on_progress
+        self.done: dict[int, Generation] = {}
 
-    def stretch(self, one: _Going) -> Prompt:
+    def round(self, left: Sequence[_Going], limits: Limits) -> int:
+        """One more stretch of every response; the tokens that were generated."""
+        told: set[int] = set()
+
+        def tell(place: int, response: Generation) -> None:
+            told.add(place)
+            self._take(left[place], response)
+
+        responses = self.engine.generate(
+            [self._stretch(one) for one in left],
+            self.sampling,
+            limits,
+            tell,
+            lambda _: self.on_progress(len(self.done)),
+        )
+        for place, response in enumerate(responses):
+            if place not in told:  # a limit of the call has cut it
+                self._take(left[place], response)
+        return sum(response.num_tokens for response in responses)
+
+    def _stretch(self, one: _Going) -> Prompt:
         """The prompt of a response's next stretch: to the cap of its thinking, or to its end."""
-        room = self.sampling.max_new_tokens - one.num_tokens
+        one.limit = one.prompt.limit(self.sampling) - len(one.ids)
         cap = self.forcing.max_thinking_tokens
         if cap is not None and (one.is_thinking or not one.round):  # Adaptive may open a block
-            room = min(room, max(1, cap - one.num_tokens))
-        key = f"{one.key}/{one.round}" if one.round else one.key
-        return one.prompt._replace(key=key, max_new_tokens=room)
+            one.limit = min(one.limit, max(1, cap - len(one.ids)))
+        return Prompt(
+            f"{one.prompt.key}/{one.round}" if one.round else one.prompt.key,
+            one.prompt.ids + one.ids,
+            one.prompt.text,
+            one.begun,
+            one.limit,
+        )
 
-    def follow(self, one: _Going, response: Generation) -> Generation | _Going:
-        """The final response, or the same response ready for its next stretch."""
-        one.num_tokens += response.num_tokens
-        whole = replace(response, num_tokens=one.num_tokens)
-        if response.finish_reason in ("time", "loop"):
+    def _take(self, one: _Going, response: Generation) -> None:
+        """Tell a response that is final, or make it ready for its next stretch."""
+        final = self._follow(one, response)
+        if final is not None:
+            self.done[one.index] = final
+            self.on_response(one.index, final)
+            self.on_progress(len(self.done))
+
+    def _follow(self, one: _Going, response: Generation) -> Generation | None:
+        """The final response; ``None`` if it goes on."""
+        ids, text = self._so_far(one, response)
+        reason, num_tokens = response.finish_reason, len(one.ids) + response.num_tokens
+        whole = Generation(text, num_tokens, reason)
+        is_cut = reason == "length" and response.num_tokens < one.limit  # by the context
+        if reason in ("time", "loop") or is_cut or self._room(one, num_tokens) < 1:
             return whole
-        full = one.num_tokens >= self.sampling.max_new_tokens
-        opened = THINK_OPEN in response.text
-        thinking, closing, _ = response.text.partition(THINK_CLOSE)
-        is_forced_close = THINK_CLOSE in one.prompt.begun
-        may_wait = opened and not is_forced_close and one.num_waits < self.forcing.num_waits
-        if may_wait and not full and (closing or response.finish_reason == "stop"):
-            return self._go_on(one, self._cut(one, response, thinking), self.forcing.wait)
-        if response.finish_reason == "stop" or full:
+        opened = THINK_OPEN in text
+        thinking, closing, _ = text.partition(THINK_CLOSE)
+        may_wait = THINK_CLOSE not in one.begun and one.num_waits < self.forcing.num_waits
+        if opened and may_wait and (closing or reason == "stop"):
+            kept = thinking[len(one.prompt.begun) :].rstrip()
+            if self._go_on(one, self._cut(ids, kept), kept, self.forcing.wait):
+                one.num_waits += 1
+                return None
+        if reason == "stop":
             return whole
-        is_open = opened and not closing
-        return self._go_on(one, response, END_OF_THINKING if is_open else "")
+        forced = END_OF_THINKING if opened and not closing else ""
+        kept = text[len(one.prompt.begun) :]
+        if kept.endswith(CUT_CHARACTER) and (forced or not response.ids):
+            # What follows does not end it; tokenizers show it once, or once a byte: up to three.
+            kept = kept[:-3] + kept[-3:].rstrip(CUT_CHARACTER)
+            ids = self._cut(ids, kept)
+        return None if self._go_on(one, ids, kept, forced) else whole
 
-    def _cut(self, one: _Going, response: Generation, thinking: str) -> Generation:
-        """The response up to its end of thinking, without the blanks in front of it."""
-        body = thinking.rstrip()[len(one.prompt.begun) :]
-        ids = tuple(self.engine.encode(body))
-        one.num_tokens += len(ids) - response.num_tokens
-        return replace(response, text=one.prompt.begun + body, ids=ids)
+    def _so_far(self, one: _Going, response: Generation) -> tuple[tuple[int, ...], str]:
+        """Ids behind the prompt, without a stop token, and the text of all of them at once.
 
-    def _go_on(self, one: _Going, response: Generation, text: str) -> _Going:
-        one.num_waits += text == self.forcing.wait
-        one.num_tokens += len(self.engine.encode(text)) if text else 0
-        one.prompt = self.engine.extended(one.prompt, response, text)
+        A character may be spread over two stretches, and many tokenizers take the first blank of
+        what they decode away. Of a server only texts are known.
+        """
+        if not response.ids:
+            new = self.engine.encode(response.text[len(one.begun) :])
+            return (*one.ids, *new), response.text
+        stopped = response.finish_reason == "stop"
+        ids = (*one.ids, *(response.ids[:-1] if stopped else response.ids))
+        return ids, one.prompt.begun + self.engine.decode(ids)
+
+    def _go_on(self, one: _Going, ids: tuple[int, ...], kept: str, forced: str) -> bool:
+        """Put a text behind what is kept of a response; false if nothing would fit behind it."""
+        if forced:
+            ids = (*ids, *self.engine.encode(forced))
+        if self._room(one, len(ids)) < 1:
+            return False
+        one.ids, one.begun = ids, one.prompt.begun + kept + forced
         one.round += 1
-        return one
+        return True
+
+    def _room(self, one: _Going, num_tokens: int) -> int:
+        """Tokens that may follow behind so many of a response."""
+        room = one.prompt.limit(self.sampling)
+        if self.engine.context is not None:
+            room = min(room, self.engine.context - len(one.prompt.ids))
+        return room - num_tokens
+
+    def _cut(self, ids: tuple[int, ...], kept: str) -> tuple[int, ...]:
+        """Ids of the beginning ``kept`` of a response, new ones only for the rest of a token."""
+
+        def is_beyond(count: int) -> bool:
+            return not kept.startswith(self.engine.decode(ids[:count]).rstrip(CUT_CHARACTER))
+
+        count = bisect_left(range(len(ids) + 1), True, key=is_beyond) - 1
+        while not kept.startswith(self.engine.decode(ids[:count])):
+            count -= 1
+        rest = kept[len(self.engine.decode(ids[:count])) :]
+        return (*ids[:count], *(self.engine.encode(rest) if rest else ()))
 
 
 def respond(
@@ -123,7 +214,9 @@ def respond(
     """One response per prompt; with forcing, in rounds that go on where the last one stopped.
 
     A forced response's tokens are all that stand in it, forced ones too, and keep to
-    ``max_new_tokens`` but for a forced text at its end. Each round draws with a key of its own.
+    ``max_new_tokens`` and to the student's context. An end of thinking behind which no token would
+    fit is not forced: such a response is of finish reason ``length``. A ``wait`` that does not fit
+    is left out. Each round draws with a key of its own.
 
     Args:
         engine: Answers; every rank calls this together.
@@ -131,29 +224,21 @@ def respond(
         sampling: How.
         forcing: Rules, if any.
         limits: When to stop.
-        on_response: Called with index and response as soon as it is final.
+        on_response: Called with index and response, without its ids, as soon as it is final.
         on_progress: Called with the number of final responses.
 
     Returns:
         Responses in the order of ``prompts``.
     """
     if forcing is None:
-        return engine.generate(prompts, sampling, limits, on_response, on_progress)
-    forced = _Forced(engine, sampling, forcing)
-    done: dict[int, Generation] = {}
-    left = [_Going(index, prompt, prompt.key) for index, prompt in enumerate(prompts)]
+
+        def tell(index: int, response: Generation) -> None:
+            on_response(index, replace(response, ids=()))
+
+        return engine.generate(prompts, sampling, limits, tell, on_progress)
+    forced = _Forced(engine, sampling, forcing, on_response, on_progress)
+    left = [_Going(index, prompt, prompt.begun) for index, prompt in enumerate(prompts)]
     while engine.any_rank(bool(left)):
-        stretches = [forced.stretch(one) for one in left]
-        responses = engine.generate(stretches, sampling, limits, lambda *_: None, lambda _: None)
-        limits = limits.without(sum(response.num_tokens for response in responses))
-        going_on = []
-        for one, response in zip(left, responses, strict=True):
-            following = forced.follow(one, response)
-            if isinstance(following, _Going):
-                going_on.append(following)
-            else:
-                done[one.index] = following
-                on_response(one.index, following)
-        left = going_on
-        on_progress(len(done))
-    return [done[index] for index in range(len(prompts))]
+        limits = limits.without(forced.round(left, limits))
+        left = [one for one in left if one.index not in forced.done]
+    return [forced.done[index] for index in range(len(prompts))]

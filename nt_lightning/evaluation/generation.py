@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,7 +32,7 @@ class Generation:
         finish_reason: ``stop``: a stop token; ``length``: the token limit; ``loop``: it went round
             in circles (``loops.goes_round``); ``time``: the deadline passed, or the tokens of the
             whole call were spent, before or during the response.
-        ids: Generated ids, the stop token included.
+        ids: Generated ids, the stop token included; empty where they are not known or not kept.
     """
 
     text: str
@@ -59,6 +59,8 @@ def generate(
     stop_loops: bool = True,
     on_response: Callable[[int, Generation], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
+    on_batch_size: Callable[[int], None] | None = None,
+    keep_ids: bool = True,
     agree: Callable[[bool], bool] | None = None,
 ) -> list[Generation]:
     """Generate one response per prompt.
@@ -85,6 +87,9 @@ def generate(
         on_response: Called with index and response as soon as a response has ended; not for one
             that the deadline or ``max_total_tokens`` cut off.
         on_progress: Called with the number of finished responses, after every token.
+        on_batch_size: Called at the end with the batch size that fitted.
+        keep_ids: Return ids too. Without, those of a finished response are only told to
+            ``on_response``: the ids of all would be the greater part of what is held.
         agree: For a model whose weights are spread over ranks, which must call it equally often.
             Asked before every call of the model with whether this rank has work; answers whether
             any rank has. A rank without work then reads one token for nothing. All ranks must
@@ -95,6 +100,7 @@ def generate(
 
     Raises:
         UserError: The model's context has no room behind the longest prompt.
+        ValueError: A limit is below 1.
         torch.OutOfMemoryError: One response does not fit; with ``agree``, a batch does not fit:
             the other ranks are within the same call of the model and cannot begin again.
     """
@@ -104,9 +110,13 @@ def generate(
     prefixes = [""] * len(prompts) if begun is None else begun
     wanted = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else max_new_tokens
 
-    def tell(row: Row) -> None:
+    done: dict[int, Generation] = {}
+
+    def end(row: Row) -> None:
+        response = _generation(formatter, prefixes[row.index], row)
+        done[row.index] = response if keep_ids else replace(response, ids=())
         if on_response:
-            on_response(row.index, _generation(formatter, prefixes[row.index], row))
+            on_response(row.index, response)
 
     decoding = Decoding(
         stop_ids=_stop_ids(formatter),
@@ -116,14 +126,19 @@ def generate(
         deadline=deadline,
         max_total_tokens=max_total_tokens,
         stop_loops=stop_loops,
-        on_row=tell,
+        on_row=end,
         on_progress=on_progress or (lambda _: None),
     )
     columns = range(len(prompts)), prompts, names, _limits(model, prompts, wanted)
-    rows = [Row(*values) for values in zip(*columns, strict=True)]
-    finish(model, Work(decoding, rows), batch_size, agree)
-    decoding.on_progress(len(rows))
-    return [_generation(formatter, prefix, row) for prefix, row in zip(prefixes, rows, strict=True)]
+    # The work alone holds rows, so that their ids go with them.
+    work = Work(decoding, (Row(*values) for values in zip(*columns, strict=True)))
+    fitted = finish(model, work, batch_size, agree)
+    if on_batch_size:
+        on_batch_size(fitted)
+    decoding.on_progress(len(prompts))
+    for row in work.unfinished:
+        done[row.index] = _generation(formatter, prefixes[row.index], row)
+    return [done[index] for index in range(len(prompts))]
 
 
 @torch.no_grad()
@@ -148,8 +163,10 @@ def rehearse(
         The batch size that fits: the given one, or a half, a quarter, ... of it.
 
     Raises:
-        UserError: Not even one prompt fits; with ``agree``, ``batch_size`` of them do not.
+        UserError: Not even one prompt fits; with ``agree``, ``batch_size`` of them do not. Or the
+            model's context has no room behind the longest one.
     """
+    _check_room(model, prompts)
     longest = sorted(prompts, key=len)[-batch_size:]
     # Reading a prompt gives the first token, and the second one needs the cache.
     rows = [Row(index, prompt, "", 2) for index, prompt in enumerate(longest)]
@@ -169,11 +186,11 @@ def _stop_ids(formatter: PromptFormatter) -> frozenset[int]:
 
 def _generation(formatter: PromptFormatter, prefix: str, row: Row) -> Generation:
     body = row.ids[:-1] if row.finish_reason == "stop" else row.ids
-    text = prefix + _decode(formatter, body)
+    text = prefix + decode(formatter, body)
     return Generation(text, len(row.ids), row.finish_reason or "time", tuple(row.ids))
 
 
-def _decode(formatter: PromptFormatter, ids: list[int]) -> str:
+def decode(formatter: PromptFormatter, ids: Sequence[int]) -> str:
     """Text without special tokens; think tags stay, also where they are special tokens."""
     tokenizer = formatter.tokenizer
     added = tokenizer.added_tokens_decoder
@@ -192,15 +209,12 @@ def _limits(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], wanted: Sequence[int]
 ) -> list[int]:
     """The limit of each response, lowered where the model's context ends before."""
-    context = getattr(model.config, "max_position_embeddings", None)
+    if min(wanted, default=1) < 1:
+        raise ValueError(f"max_new_tokens of a response is {min(wanted)}; allowed: 1 and more")
+    context = context_of(model)
     if context is None:
         return list(wanted)
-    longest = max(map(len, prompts), default=0)
-    if longest >= context:
-        raise UserError(
-            f"a prompt of {longest} tokens leaves no room for a response: the model's "
-            f"context (max_position_embeddings) is {context}"
-        )
+    longest = _check_room(model, prompts)
     limits = [
         min(limit, context - len(prompt)) for prompt, limit in zip(prompts, wanted, strict=True)
     ]
@@ -211,3 +225,19 @@ def _limits(
             *(num_lowered, len(prompts), context - longest, longest, context),
         )
     return limits
+
+
+def context_of(model: PreTrainedModel) -> int | None:
+    """Tokens of a prompt and its response together that a model can read, if it says so."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def _check_room(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> int:
+    """Length of the longest prompt, behind which the model's context has room for a token."""
+    context, longest = context_of(model), max(map(len, prompts), default=0)
+    if context is not None and longest >= context:
+        raise UserError(
+            f"a prompt of {longest} tokens leaves no room for a response: the model's "
+            f"context (max_position_embeddings) is {context}"
+        )
+    return longest

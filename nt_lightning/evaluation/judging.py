@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import NamedTuple
 
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
@@ -10,9 +11,11 @@ from nt_lightning.evaluation.extraction import DEFAULT_OPTIONS, NO_ANSWER, extra
 from nt_lightning.evaluation.grading import UngradedError, parse_number, plain_latex
 from nt_lightning.evaluation.outcomes import FinishReason, classify, is_obedient, opened_think
 from nt_lightning.evaluation.results import Sample
+from nt_lightning.files import digest
 
 log = logging.getLogger(__name__)
 
+RIGHT = "right"  # the class of answers that are judged right
 _LONGEST_NUMBER = 100  # characters; a longer one is compared as text (our choice)
 
 
@@ -46,6 +49,7 @@ def judge(
 
     Returns:
         The sample; ``correct`` is ``None`` unless the outcome is ``answered`` and a verdict came.
+        Of a confidential benchmark it holds no text, only option letters.
     """
     problem = asked.problem
     found = NO_ANSWER
@@ -57,15 +61,16 @@ def judge(
         try:
             correct = benchmark.grade(problem, found.answer)
         except UngradedError as error:
-            log.warning("no verdict on %s of %s: %s", problem.id, benchmark.name, error)
-    return Sample(
+            why = "" if benchmark.is_confidential else f": {error}"
+            log.warning("no verdict on %s of %s%s", problem.id, benchmark.name, why)
+    sample = Sample(
         benchmark=benchmark.name,
         problem_id=problem.id,
         mode=asked.mode,
         stage=stage,
         repeat=asked.repeat,
-        prompt="" if benchmark.is_confidential else asked.prompt,
-        response="" if benchmark.is_confidential else response,
+        prompt=asked.prompt,
+        response=response,
         num_tokens=num_tokens,
         finish_reason=finish_reason,
         outcome=outcome,
@@ -79,6 +84,22 @@ def judge(
         domain=problem.domain,
         answer_class="" if found.answer is None else answer_class(problem, found.answer, correct),
     )
+    return _without_texts(sample, problem) if benchmark.is_confidential else sample
+
+
+def _without_texts(sample: Sample, problem: Problem) -> Sample:
+    """A sample of which only option letters are left; its answer's class is a hash.
+
+    The question is part of the hash, so that no short answer can be guessed by who does not have
+    the benchmark.
+    """
+    bare = replace(sample, prompt="", response="")
+    if problem.kind == "letter":
+        return bare
+    alike = sample.answer_class
+    if alike not in ("", RIGHT):
+        alike = digest([problem.question, alike])[:32]
+    return replace(bare, answer=None, reference_answer="", answer_class=alike)
 
 
 def answer_class(problem: Problem, answer: str, correct: bool | None) -> str:
@@ -96,7 +117,7 @@ def answer_class(problem: Problem, answer: str, correct: bool | None) -> str:
         correct: Its verdict; ``None`` without one.
     """
     if correct:
-        return "right"
+        return RIGHT
     if problem.kind == "letter":
         letter = answer.upper()
         texts = problem.metadata.get("option_texts")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ class EvaluationMetric(Metric):
     """Gathers the responses of all ranks, as numbers, and gives every rank the same result.
 
     No text travels: problems go by their index, answers by a hash. Ranks may have any number of
-    responses, none included. The result is that of ``aggregate`` over all samples, to the bit.
+    responses, none included. The result is that of ``aggregate`` over all samples, to the bit, and
+    knows besides how many came from the cache.
 
     Args:
         problems: All problems of the benchmark that are asked, equal on all ranks.
@@ -32,6 +34,7 @@ class EvaluationMetric(Metric):
     is_differentiable = False
     full_state_update = False
     rows: list[Tensor]
+    num_reused: Tensor
 
     def __init__(
         self, problems: Sequence[Problem], *, benchmark: str, mode: str, stage: str, step: int
@@ -43,6 +46,7 @@ class EvaluationMetric(Metric):
         self._labels = {"benchmark": benchmark, "mode": mode, "stage": stage}
         self._step = step
         self.add_state("rows", default=[], dist_reduce_fx="cat")
+        self.add_state("num_reused", default=torch.tensor(0), dist_reduce_fx="sum")
         self.reset()
 
     def reset(self) -> None:
@@ -51,16 +55,18 @@ class EvaluationMetric(Metric):
         # A rank whose list is empty would take part in the gathering with another type and shape.
         self.rows.append(self._on_device(responses_of([], self._places)))
 
-    def update(self, samples: Sequence[Sample]) -> None:
+    def update(self, samples: Sequence[Sample], num_reused: int = 0) -> None:
         """Add this rank's own samples.
 
         Args:
             samples: Any number of them.
+            num_reused: How many of their responses came from the cache.
 
         Raises:
             UserError: One is to a problem that is not asked.
         """
         self.rows.append(self._on_device(responses_of(samples, self._places)))
+        self.num_reused += num_reused
 
     def compute(self) -> Result:
         """The result of all samples on all ranks; called by all of them.
@@ -70,7 +76,8 @@ class EvaluationMetric(Metric):
         """
         rows = torch.cat(self.rows) if isinstance(self.rows, list) else self.rows
         responses = Responses(*rows.cpu().numpy().T)
-        return summarise(responses, self._domains, **self._labels, step=self._step)
+        result = summarise(responses, self._domains, **self._labels, step=self._step)
+        return replace(result, num_reused=int(self.num_reused))
 
     def _on_device(self, responses: Responses) -> Tensor:
         return torch.from_numpy(np.stack(responses, axis=1)).to(self.device)

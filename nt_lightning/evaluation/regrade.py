@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +33,7 @@ from nt_lightning.evaluation.results import (
 log = logging.getLogger(__name__)
 CONFIG = "config.yaml"
 SHOWN = 5  # ids of changed verdicts
+EXCERPT = 40  # characters of a question that differs
 
 
 class Graded(NamedTuple):
@@ -59,8 +62,8 @@ class Graded(NamedTuple):
 def grade(run: str, write: bool = False) -> None:
     """Extract and judge a run's stored responses again, with today's rules; no model is loaded.
 
-    The benchmarks are those of the run's config.yaml. Responses of a confidential benchmark are
-    not stored and keep their verdicts.
+    The benchmarks are those of the run's config.yaml, and must ask what the run has asked.
+    Responses of a confidential benchmark are not stored and keep their verdicts.
 
     Args:
         run: Folder of the run.
@@ -72,6 +75,7 @@ def grade(run: str, write: bool = False) -> None:
     if not files:
         raise UserError(f"{run} has no stored responses ({RESPONSES_FOLDER}/<stage>/*.jsonl)")
     benchmarks = {one.name: one for one in benchmarks_of(folder)}
+    versions = read_results(folder).versions
     graded = []
     for path in files:
         samples = read_samples(path)
@@ -79,9 +83,12 @@ def grade(run: str, write: bool = False) -> None:
         if benchmark is None:
             log.warning("%s: its benchmark is not in %s; left as it is", path, CONFIG)
             continue
-        graded.append(Graded(path, samples, regraded(benchmark, samples)))
+        if any(map(_is_stored, samples)):
+            graded.append(Graded(path, samples, regraded(benchmark, samples)))
+        else:
+            _tell_kept(path, versions.get(benchmark.name), benchmark.version)
     if not graded:
-        raise UserError(f"{run}: no stored responses are of a benchmark in its {CONFIG}")
+        raise UserError(f"{run}: no response with its text is of a benchmark in its {CONFIG}")
     Console().print(_table(graded))
     if write:
         kept = _write(folder, graded, benchmarks)
@@ -125,12 +132,13 @@ def regraded(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Sample]:
     """Samples as a benchmark judges them now; those without a stored response stay as they are.
 
     Raises:
-        UserError: A sample is of a problem that the benchmark no longer has.
+        UserError: A sample is of a problem that the benchmark no longer has, or asks in other
+            words.
     """
     problems: dict[str, Problem] = {problem.id: problem for problem in benchmark.problems()}
     out = []
     for sample in samples:
-        if not sample.response and sample.num_tokens:
+        if not _is_stored(sample):
             out.append(sample)
             continue
         if sample.problem_id not in problems:
@@ -139,6 +147,7 @@ def regraded(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Sample]:
                 "the benchmark no longer has: its file or its version is another one"
             )
         variant = benchmark.variant(problems[sample.problem_id], sample.repeat)
+        _check_question(benchmark, variant, sample)
         out.append(
             judge(
                 benchmark,
@@ -150,6 +159,32 @@ def regraded(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Sample]:
             )
         )
     return out
+
+
+def _is_stored(sample: Sample) -> bool:
+    """Whether the texts of a sample are there; a rendered prompt is never empty."""
+    return bool(sample.prompt)
+
+
+def _tell_kept(path: Path, judged_by: str | None, now: str) -> None:
+    log.warning("%s: holds no texts; its verdicts are kept", path)
+    if judged_by != now:
+        log.warning("its verdicts are of version %s; the benchmark is now %s", judged_by, now)
+
+
+def _check_question(benchmark: Benchmark, problem: Problem, sample: Sample) -> None:
+    """Refuse a response to another question; templates may cut blanks off its ends."""
+    question, prompt = problem.question.strip(), sample.prompt
+    if question in prompt:
+        return
+    same = bisect_left(range(len(question)), True, key=lambda n: question[: n + 1] not in prompt)
+    place = prompt.find(question[:same]) + same
+    raise UserError(
+        f"{benchmark.name}: the stored prompt of problem {sample.problem_id!r} (repeat "
+        f"{sample.repeat}) is not the benchmark's question any more: behind {same} equal "
+        f"characters it has {prompt[place : place + EXCERPT]!r}, the benchmark now "
+        f"{question[same : same + EXCERPT]!r}; needed: the file and the options of the run"
+    )
 
 
 def _table(graded: Sequence[Graded]) -> Table:
@@ -178,12 +213,14 @@ def _write(run: Path, graded: Sequence[Graded], benchmarks: dict[str, Benchmark]
     content: RunResults = read_results(run)
     if (run / RESULTS_FILE).is_file():
         shutil.copy2(run / RESULTS_FILE, kept / RESULTS_FILE)
-    steps = {(r.benchmark, r.mode, r.stage): r.step for r in content.results}
+    earlier = {(r.benchmark, r.mode, r.stage): r for r in content.results}
     for one in graded:
         write_samples(one.path, one.after)
         first = one.after[0]
         key = (first.benchmark, first.mode, first.stage)
-        content.add(aggregate(one.after, step=steps.get(key, 0)))
+        old = earlier.get(key)
+        result = aggregate(one.after, step=old.step if old else 0)
+        content.add(replace(result, num_reused=old.num_reused if old else None))
         content.versions[first.benchmark] = benchmarks[first.benchmark].version
     write_results(run, content)
     return kept

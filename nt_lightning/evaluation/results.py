@@ -36,16 +36,16 @@ class Sample:
         num_tokens: Generated tokens, the stop token included.
         finish_reason: ``stop``, ``length``, ``loop`` or ``time``.
         outcome: One of the four, or ``not_evaluated``.
-        answer: What was extracted, if anything.
+        answer: What was extracted, if anything; of a confidential benchmark only an option letter.
         rule: Which rule found it.
         span: Where it stands in ``response``.
         correct: The verdict on an answered response; ``None`` otherwise, or without a verdict.
         obedient: Whether the response kept to its mode; ``None`` for Adaptive.
         opened_think: Whether a think block was opened.
-        reference_answer: The gold answer.
+        reference_answer: The gold answer; of a confidential benchmark only an option letter.
         domain: Subject of the problem; empty without one.
         answer_class: Equal for answers that are one in a majority vote (``judging.answer_class``);
-            empty without an answer.
+            empty without an answer, a hash where the benchmark is confidential and has no options.
     """
 
     benchmark: str

@@ -112,6 +112,11 @@ class Work:
             return True
         return deadline is not None and time.monotonic() >= deadline
 
+    @property
+    def unfinished(self) -> list[Row]:
+        """Responses that have not ended, begun or not."""
+        return [*(row for row in self._running if not row.is_done), *self.waiting]
+
     def take(self, count: int) -> list[Row]:
         """Begin the next responses."""
         taken = [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -24,6 +25,11 @@ def sample(
         top_p: The smallest set of likeliest tokens with at least this much probability is kept;
             in (0, 1], 1 keeps all.
     """
+    with _sums_allowed():
+        return _sample(logits_BV, draws, temperature, top_p)
+
+
+def _sample(logits_BV: Tensor, draws: Sequence[float], temperature: float, top_p: float) -> Tensor:
     probs_BV = torch.softmax(logits_BV.float() / temperature, dim=-1)
     draw_B1 = torch.tensor(draws, dtype=torch.float64, device=logits_BV.device)[:, None]
     last = logits_BV.shape[1] - 1
@@ -37,6 +43,23 @@ def sample(
     draw_B1 = draw_B1 * (probs_BV.double() * kept_BV).sum(dim=-1, keepdim=True)
     rank_B1 = torch.searchsorted(cumulative_BV, draw_B1, right=True)
     return order_BV.gather(1, rank_B1.clamp(max=last))[:, 0]
+
+
+@contextmanager
+def _sums_allowed() -> Iterator[None]:
+    """Put ``torch.use_deterministic_algorithms`` aside, under which CUDA refuses running sums.
+
+    What may vary there is how float64 is rounded (1e-16), and draws are 2**-24 apart.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=warn_only)
 
 
 def uniform_draws(seed: int, key: str, count: int) -> list[float]:

@@ -110,7 +110,9 @@ class ServerEngine(Engine):
         caps, seconds = Caps(max_tokens=limits.max_tokens), None
         if limits.deadline is not None:
             seconds = max(0.0, limits.deadline - time.monotonic())
-        with self._store(sampling) as store:  # with a purpose of its own, a call has its own caps
+        with self._store(
+            sampling, limits.may_keep
+        ) as store:  # with a purpose of its own, a call has its own caps
             asked = ask([job], store, f"evaluate {uuid.uuid4().hex}", caps, seconds)
             found = store.find([request.key for request in requests])
         responses = [UNFINISHED] * len(prompts)
@@ -127,16 +129,12 @@ class ServerEngine(Engine):
         on_progress(sum(response.finish_reason != "time" for response in responses))
         return responses
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text that goes on behind others."""
-        return self.formatter.encode_texts([text])[0]
-
     def _stop_ids(self) -> list[int]:
         ids = {self.formatter.stop_token_id, self.formatter.tokenizer.eos_token_id}
         return sorted(token for token in ids if token is not None)
 
     def _request(self, endpoint: CompletionEndpoint, prompt: Prompt, sampling: Sampling) -> Request:
-        most = min(sampling.max_new_tokens, prompt.max_new_tokens or sampling.max_new_tokens)
+        most = prompt.limit(sampling)
         if self.context is not None:
             most = min(most, self.context - len(prompt.ids))
             if most < 1:
@@ -202,10 +200,10 @@ class ServerEngine(Engine):
             log.warning("%s: %d of %d not asked: %s", name, asked.not_asked, total, asked.room)
 
     @contextmanager
-    def _store(self, sampling: Sampling) -> Iterator[RequestStore]:
+    def _store(self, sampling: Sampling, may_keep: bool) -> Iterator[RequestStore]:
         """Replies so far: kept under the name of the weights, else for this call alone."""
         folder = cache_dir() / "served"
-        if self.is_known():
+        if self.is_known() and may_keep:
             name = digest([self.about(), asdict(sampling)])
             with closing(RequestStore(folder / f"{name[:32]}.sqlite")) as store:
                 yield store

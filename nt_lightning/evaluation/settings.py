@@ -60,6 +60,12 @@ class EvaluationSettings:
                     f"{name} is {value} at temperature 0, which gives equal responses; "
                     "allowed: repeats 1, or a temperature above 0"
                 )
+        most = self.forcing.max_thinking_tokens if self.forcing is not None else None
+        if most is not None and most >= self.max_new_tokens:
+            raise UserError(
+                f"forcing.max_thinking_tokens is {most} with max_new_tokens {self.max_new_tokens}, "
+                "which leaves no token for an answer; allowed: less than max_new_tokens"
+            )
         if self.max_seconds is not None and self.max_seconds <= 0:
             raise UserError(f"max_seconds is {self.max_seconds}; allowed: more than 0, or null")
         if self.temperature is not None and self.temperature < 0:

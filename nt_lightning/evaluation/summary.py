@@ -72,6 +72,7 @@ class Result:
             has two responses.
         response_tokens: Percentiles 10, 50, 90 and 99 of the generated tokens.
         domains: Results by domain; problems without a domain are in none.
+        num_reused: Responses that came from the cache.
     """
 
     benchmark: str
@@ -97,6 +98,7 @@ class Result:
     majority: float | None = None
     response_tokens: dict[int, float] = field(default_factory=dict)
     domains: dict[str, DomainResult] = field(default_factory=dict)
+    num_reused: int | None = None
 
 
 def summarise(

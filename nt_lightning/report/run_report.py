@@ -2,74 +2,174 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.comparison import Comparison, compare
-from nt_lightning.evaluation.results import RESPONSES_FOLDER, read_results, read_samples
+from nt_lightning.evaluation.results import (
+    RESPONSES_FOLDER,
+    RunResults,
+    read_results,
+    read_samples,
+)
 from nt_lightning.files import write_json
 from nt_lightning.report.matrix import mode_matrix
 from nt_lightning.report.samples_data import compared_stage
 from nt_lightning.report.samples_page import write_samples_page
 
 COMPARISON_FILE = "comparison.json"
+_NO_MATTER = ("batch_size", "reuse", "student")  # no response depends on the first two
+_OF_STUDENT = ("engine", "dtype", "extra_body")  # what of the student is how it was evaluated
+
+Key = tuple[str, str]  # benchmark and mode
 
 
-def report(run: str, other: str | None = None, max_responses: int = 2000) -> None:
+class Side(NamedTuple):
+    """One of two evaluations that are compared.
+
+    Args:
+        run: Folder of its run.
+        stage: Its stage.
+        files: Its responses, by benchmark and mode.
+        content: All results of the run.
+    """
+
+    run: Path
+    stage: str
+    files: dict[Key, Path]
+    content: RunResults
+
+    @property
+    def name(self) -> str:
+        """The run's folder and the stage."""
+        return f"{self.run} ({self.stage})"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How it was evaluated; empty where that is not known."""
+        known = self.content.settings.get(self.stage, {})
+        student = known.get("student") or {}
+        told = {name: value for name, value in known.items() if name not in _NO_MATTER}
+        return told | {f"student.{name}": student[name] for name in _OF_STUDENT if name in student}
+
+
+def report(
+    run: str,
+    other: str | None = None,
+    stage: str | None = None,
+    other_stage: str | None = None,
+    max_responses: int = 2000,
+) -> None:
     """Show a run's results, compare them with another run's, and write its responses as a page.
 
     Args:
         run: Folder of a run; the page is its samples.html, which shows both runs side by side
             where there are two, and comparison.json holds the differences.
-        other: Folder of another run over the same benchmarks: is it better by more than chance?
+        other: Folder of another run over the same benchmarks: is it better by more than chance? It
+            may be the same run at another stage.
+        stage: Stage of the run that is compared: before, step-<n>, after or test; null is after,
+            without it test, without both the last one.
+        other_stage: The same of the other run.
         max_responses: Most responses on the page, taken evenly over benchmarks, modes and outcomes.
     """
     first, second = Path(run), Path(other) if other is not None else None
-    for folder in filter(None, (first, second)):
-        if not (folder / RESPONSES_FOLDER).is_dir():
-            raise UserError(f"{folder} holds no evaluation: it has no folder {RESPONSES_FOLDER}")
+    if second is None and (stage or other_stage):
+        raise UserError(
+            f"stage is {stage!r} and other_stage {other_stage!r}, but other is null; needed: "
+            f"another run, or {run} itself at another stage"
+        )
     console = Console()
-    for folder in filter(None, (first, second)):
-        content = read_results(folder)
-        if content.results:
-            console.print(f"{folder}", mode_matrix(content.results, content.baselines), sep="\n")
+    for folder in dict.fromkeys(filter(None, (first, second))):
+        _show_results(folder, console)
     if second is not None:
-        found = dict(comparisons(first, second))
-        if not found:
-            raise UserError(f"{run} and {other} have no benchmark and mode in common")
-        console.print(_table(found))
-        console.print(f"differences are {second.name or second} - {first.name or first}")
-        write_json(first / COMPARISON_FILE, _plain(found, second))
-    page = write_samples_page(first, second, max_responses=max_responses)
+        sides = _side(first, stage), _side(second, other_stage)
+        write_json(first / COMPARISON_FILE, _compared(*sides, console))
+    stages = stage, other_stage
+    page = write_samples_page(first, second, stages=stages, max_responses=max_responses)
     print(f"responses: {page}")
 
 
-def comparisons(first: Path, second: Path) -> Iterator[tuple[tuple[str, str], Comparison]]:
-    """Benchmark and mode, and the comparison of two runs in it, each at its last stage."""
-    sides = [_by_benchmark(run) for run in (first, second)]
-    for key in sorted(sides[0].keys() & sides[1].keys()):
-        yield key, compare(read_samples(sides[0][key]), read_samples(sides[1][key]))
+def differing(first: Side, second: Side) -> dict[str, tuple[Any, Any]]:
+    """Settings and versions of common benchmarks in which two evaluations differ, with both values.
+
+    The students' weights may differ, and what no response depends on.
+    """
+    benchmarks = {benchmark for benchmark, _ in _common(first, second)}
+    are_known = first.settings and second.settings
+    left, right = (
+        {f"version of {name}": side.content.versions.get(name) for name in sorted(benchmarks)}
+        | (side.settings if are_known else {})
+        for side in (first, second)
+    )
+    pairs = {name: (left.get(name), right.get(name)) for name in {**left, **right}}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _by_benchmark(run: Path) -> dict[tuple[str, str], Path]:
-    """The files of a run's stage that is compared, by benchmark and mode."""
+def _show_results(folder: Path, console: Console) -> None:
+    if not (folder / RESPONSES_FOLDER).is_dir():
+        raise UserError(f"{folder} holds no evaluation: it has no folder {RESPONSES_FOLDER}")
+    content = read_results(folder)
+    if content.results:
+        console.print(f"{folder}", mode_matrix(content.results, content.baselines), sep="\n")
+
+
+def _side(run: Path, wanted: str | None) -> Side:
     paths = list((run / RESPONSES_FOLDER).glob("*/*.jsonl"))
     if not paths:
         raise UserError(f"{run} holds no responses ({RESPONSES_FOLDER}/<stage>/*.jsonl)")
-    stage = compared_stage(path.parent.name for path in paths)
-    found = {}
+    try:
+        stage = compared_stage((path.parent.name for path in paths), wanted)
+    except UserError as error:
+        raise UserError(f"{run}: {error}") from None
+    files = {}
     for path in paths:
         if path.parent.name == stage:
             benchmark, _, mode = path.stem.rpartition("-")
-            found[benchmark, mode] = path
-    return found
+            files[benchmark, mode] = path
+    return Side(run, stage, files, read_results(run))
 
 
-def _table(found: dict[tuple[str, str], Comparison]) -> Table:
+def _common(first: Side, second: Side) -> list[Key]:
+    return sorted(first.files.keys() & second.files.keys())
+
+
+def _compared(first: Side, second: Side, console: Console) -> dict[str, Any]:
+    """Print the differences and what stands against them; returns all of it as JSON."""
+    if (first.run.resolve(), first.stage) == (second.run.resolve(), second.stage):
+        raise UserError(f"{first.run} at {first.stage!r} is compared with itself; give other_stage")
+    found = {
+        key: compare(read_samples(first.files[key]), read_samples(second.files[key]))
+        for key in _common(first, second)
+    }
+    if not found:
+        raise UserError(f"{first.name} and {second.name} have no benchmark and mode in common")
+    unlike = differing(first, second)
+    alone = [sorted(side.files.keys() - found.keys()) for side in (first, second)]
+    console.print(_table(found))
+    lines = [f"differences are {second.name} - {first.name}"]
+    for side, keys in zip((first, second), alone, strict=True):
+        if keys:
+            names = ", ".join(f"{benchmark} in {mode}" for benchmark, mode in keys)
+            lines.append(f"warning: only in {side.name}: {names}")
+    if unlike:
+        values = "; ".join(f"{name} {left!r}, {right!r}" for name, (left, right) in unlike.items())
+        lines.append(f"warning: they were not evaluated alike: {values}")
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    return {
+        "other": str(second.run),
+        "stages": [first.stage, second.stage],
+        "differing": unlike,
+        "only_first": alone[0],
+        "only_second": alone[1],
+        "comparisons": [{"mode": mode, **vars(one)} for (_, mode), one in found.items()],
+    }
+
+
+def _table(found: dict[Key, Comparison]) -> Table:
     table = Table(
         "benchmark", "mode", "problems", "first", "second", "difference", "p", "McNemar p"
     )
@@ -85,8 +185,3 @@ def _table(found: dict[tuple[str, str], Comparison]) -> Table:
         count = f"{one.num_problems}" + (f" ({alone} in one only)" if alone else "")
         table.add_row(benchmark, mode, count, *accuracies, difference, *values)
     return table
-
-
-def _plain(found: dict[tuple[str, str], Comparison], second: Path) -> dict[str, object]:
-    rows = [{"mode": mode, **vars(one)} for (_, mode), one in found.items()]
-    return {"other": str(second), "comparisons": rows}

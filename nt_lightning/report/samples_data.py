@@ -76,10 +76,18 @@ def stage_order(stage: str) -> tuple[int, int, str]:
     return {"before": 0, "after": 3, "test": 4}.get(stage, 2), 0, stage
 
 
-def compared_stage(stages: Iterable[str]) -> str:
-    """The stage of a run that another run is compared with: ``after``, ``test``, or the last."""
+def compared_stage(stages: Iterable[str], wanted: str | None = None) -> str:
+    """The stage of a run that is compared: the wanted one, ``after``, ``test``, or the last.
+
+    Raises:
+        UserError: The wanted one is not there.
+    """
     found = set(stages)
-    return next((s for s in ("after", "test") if s in found), max(found, key=stage_order))
+    if wanted is not None and wanted not in found:
+        there = ", ".join(sorted(found, key=stage_order))
+        raise UserError(f"stage {wanted!r} is not in the run; there: {there}")
+    last = max(found, key=stage_order)
+    return wanted or next((stage for stage in ("after", "test") if stage in found), last)
 
 
 def stored_responses(run: Path) -> list[Stored]:
@@ -102,15 +110,25 @@ def stored_responses(run: Path) -> list[Stored]:
     )
 
 
-def join(first: Sequence[Stored], second: Sequence[Stored]) -> Joined:
+def join(
+    first: Sequence[Stored],
+    second: Sequence[Stored],
+    wanted: tuple[str | None, str | None] = (None, None),
+) -> Joined:
     """Join two runs' responses by benchmark, mode, problem and repeat, each at one stage.
 
-    The stage is ``compared_stage`` of each run; all others are left out.
+    Args:
+        first: Responses of one run.
+        second: Of another, or the same.
+        wanted: The stage of each, by ``compared_stage``; all others are left out.
 
     Raises:
-        UserError: They have no question in common.
+        UserError: A stage is not there, or they have no question in common.
     """
-    stages = tuple(compared_stage(row.stage for row in rows) for rows in (first, second))
+    stages = tuple(
+        compared_stage((row.stage for row in rows), stage)
+        for rows, stage in zip((first, second), wanted, strict=True)
+    )
     own = [row for row in first if row.stage == stages[0]]
     others = {row.pair_key: row for row in second if row.stage == stages[1]}
     pairs = [Pair(row, others.get(row.pair_key)) for row in own]

@@ -53,16 +53,25 @@ class Accuracies(NamedTuple):
     lines: list[tuple[str, str, list[Cell | None]]]
 
 
-def write_samples_page(run: Path, other: Path | None = None, *, max_responses: int = 2000) -> Path:
+def write_samples_page(
+    run: Path,
+    other: Path | None = None,
+    *,
+    stages: tuple[str | None, str | None] = (None, None),
+    max_responses: int = 2000,
+) -> Path:
     """Write a run's responses as ``samples.html``, whole or not at all.
 
     The page needs no other file and no network; texts of responses stand in it as data and are
     shown as text. With ``other`` it has the responses to the same questions side by side, of one
-    stage of each run: ``after``, without it ``test``, without both the last one.
+    stage of each run.
 
     Args:
         run: Folder of a run with stored responses; the page is written there.
-        other: Folder of a run to compare with; its responses are B, those of ``run`` are A.
+        other: Folder of a run to compare with; its responses are B, those of ``run`` are A. It
+            may be ``run`` itself at another stage.
+        stages: Stage of each of two runs; ``None`` is ``after``, without it ``test``, without both
+            the last one.
         max_responses: How many responses the page holds, those of both runs counted. Of more, it
             takes evenly over benchmark, stage, mode, outcome and verdict, rare ones first.
 
@@ -70,13 +79,14 @@ def write_samples_page(run: Path, other: Path | None = None, *, max_responses: i
         The page.
 
     Raises:
-        UserError: A run without responses, two without a common one, or a wrong number.
+        UserError: A run without responses or without the stage, two without a common response, or
+            a wrong number.
     """
     least = 1 if other is None else 2
     if max_responses < least:
         raise UserError(f"max_responses is {max_responses}; it must be {least} or more")
     rows = stored_responses(run)
-    joined = None if other is None else join(rows, stored_responses(other))
+    joined = None if other is None else join(rows, stored_responses(other), stages)
     pairs = joined.pairs if joined else [Pair(row, None) for row in rows]
     taken = draw(pairs, max_responses // least)
     runs = [run] if other is None else [run, other]
@@ -96,6 +106,9 @@ def _render(runs: Sequence[Path], joined: Joined | None, taken: list[Pair], tota
         lstrip_blocks=True,
     )
     names = _names(runs)
+    labels = names
+    if joined and len(set(names)) == 1:  # a run beside itself
+        labels = [f"{name}, {stage}" for name, stage in zip(names, joined.stages, strict=True)]
     scripts = [_asset(name) for name in SCRIPTS]
     hashes = (b64encode(sha256(text.encode()).digest()).decode() for text in scripts)
     return environment.get_template("samples_page.html.jinja").render(
@@ -110,7 +123,7 @@ def _render(runs: Sequence[Path], joined: Joined | None, taken: list[Pair], tota
         styles=[_asset(name) for name in STYLES],
         scripts=scripts,
         licence=_asset("temml.LICENSE"),
-        data=_packed({"names": names} | packed_rows(taken)),
+        data=_packed({"names": labels} | packed_rows(taken)),
     )
 
 
@@ -130,7 +143,7 @@ def _names(runs: Sequence[Path]) -> list[str]:
     parts = [run.resolve().parts for run in runs]
     for number in range(1, max(map(len, parts))):
         names = ["/".join(part[-number:]) for part in parts]
-        if len(set(names)) == len(runs):
+        if len(set(names)) == len(set(parts)):
             return names
     return [str(run) for run in runs]
 

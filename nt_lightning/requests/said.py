@@ -12,6 +12,8 @@ from typing import Any
 HIDDEN = "***"
 _HALVES = re.compile("[\ud800-\udfff]")
 _TAGS = re.compile(r"(?s)<(script|style)\b.*?</\1>|<[^>]*>")
+# What FastAPI, and vLLM in its place, repeats of a request that is wrong: the prompt itself.
+_REPEATED = re.compile(r"""(?s)(['"]input\\?['"]\s*:|\binput_value=).*""")
 _LOOKED_AT = 100_000  # characters of an error page
 
 
@@ -43,7 +45,7 @@ def bytes_without(body: bytes, secret: str | None) -> bytes:
 
 
 def error_text(body: bytes, secret: str | None, limit: int = 300) -> str:
-    """What a server says about an error, in one line, without the key.
+    """What a server says about an error, in one line, without the key and without the request.
 
     Args:
         body: Its reply.
@@ -54,7 +56,13 @@ def error_text(body: bytes, secret: str | None, limit: int = 300) -> str:
     found = _loaded(body)
     if isinstance(found, dict):
         found = found.get("error") or found.get("detail") or found
-        text = str(found.get("message", text) if isinstance(found, dict) else found)
+        if isinstance(found, dict):
+            text = str(found.get("message", text))
+        elif isinstance(found, list):
+            text = "; ".join(map(_complaint, found))
+        else:
+            text = str(found)
+    text = _REPEATED.sub("...", text)
     if text.lstrip().startswith("<"):
         text = html.unescape(_TAGS.sub(" ", text))
     line = whole(without(" ".join(text.split()), secret))
@@ -66,6 +74,16 @@ def error_codes(body: bytes) -> tuple[Any, ...]:
     found = _loaded(body)
     found = found.get("error") if isinstance(found, dict) else None
     return (found.get("code"), found.get("type")) if isinstance(found, dict) else ()
+
+
+def _complaint(one: Any) -> str:
+    """An entry of FastAPI's ``detail``: what is wrong, of which type, and where."""
+    if not isinstance(one, dict):
+        return str(one)
+    place = one.get("loc")
+    where = ".".join(map(str, place)) if isinstance(place, list) else ""
+    about = ", ".join(filter(None, (str(one.get("type") or ""), where)))
+    return f"{one.get('msg', 'no message')}{about and f' ({about})'}"
 
 
 def _loaded(body: bytes) -> Any:

@@ -155,7 +155,7 @@ class StudentModule(LightningModule):
         """
         agree = agreement(self.device) if is_sharded(self.model) else None
         with self.generating() as model:
-            yield StudentEngine(model, formatter, batch_size, agree)
+            yield StudentEngine(model, formatter, batch_size, agree, self._compute_dtype())
 
     @contextmanager
     def generating(self) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from torch.distributed.fsdp import (
 )
 
 from nt_lightning.errors import UserError
+from nt_lightning.evaluation.ranks import EvaluationStopped
 from nt_lightning.student.head import backbone, base_model
 
 
@@ -71,13 +72,19 @@ def is_sharded(model: Any) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def agreement(device: torch.device) -> Callable[[bool], bool]:
-    """A function that tells every rank whether any of them has work; all call it together."""
+def agreement(device: torch.device) -> Callable[[bool, bool], bool]:
+    """A function by which ranks tell each other whether they have work, and are to stop.
 
-    def agree(mine: bool) -> bool:
-        flag = torch.tensor(int(mine), device=device)
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        return bool(flag)
+    All ranks call it together; it answers whether any has work.
+    """
+
+    def agree(mine: bool, is_told: bool) -> bool:
+        flags = torch.tensor([mine, is_told], dtype=torch.int32, device=device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        has_work, stops = flags.tolist()
+        if stops:
+            raise EvaluationStopped
+        return bool(has_work)
 
     return agree
 

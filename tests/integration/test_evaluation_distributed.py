@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from callbacks.benchmark_evaluation import BenchmarkEvaluation
@@ -81,18 +84,32 @@ class Watch(Callback):
     )
 
 
-def run(kind: str, folder: str, root: Path, devices: int) -> list[str]:
+class Began(Callback):
+    """Tells the test that a rank is about to evaluate, and who it is."""
+
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        (Path(trainer.default_root_dir) / f"pid-{trainer.global_rank}").write_text(str(os.getpid()))
+
+
+def run(kind: str, folder: str, root: Path, devices: int, num_problems: int = 7) -> list[str]:
     strategies: dict[str, Any] = {
         "alone": "auto",
         "ddp": "ddp",
         "model-parallel": ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1),
     }
     watch = Watch()
-    sums = [Sums("many", 7), Sums("one", 1)]  # of the last the second rank has nothing
+    sums = [Sums("many", num_problems), Sums("one", 1)]  # of the last the second rank has nothing
     evaluation = BenchmarkEvaluation(
-        sums, ["no_think", "think"], 2, max_new_tokens=9, batch_size=2, repeats=2, seed=3
+        sums,
+        ["no_think", "think"],
+        every_n_steps=2,
+        max_new_tokens=9,
+        batch_size=2,
+        temperature=0.8,
+        repeats=2,
+        seed=3,
+        reuse=False,  # the test asks the same student again
     )
-    evaluation._settings_kwargs["temperature"] = 0.8
     trainer = Trainer(
         accelerator="cpu",
         devices=devices,
@@ -104,7 +121,7 @@ def run(kind: str, folder: str, root: Path, devices: int) -> list[str]:
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        callbacks=[evaluation, watch],
+        callbacks=[Began(), evaluation, watch],
     )
     data: LightningDataModule = Batches(folder, num_words=40)
     module: LightningModule = Trained(folder)
@@ -115,7 +132,10 @@ def run(kind: str, folder: str, root: Path, devices: int) -> list[str]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    found = run(sys.argv[1], sys.argv[2], Path(sys.argv[3]), 2)
+    try:
+        found = run(sys.argv[1], sys.argv[2], Path(sys.argv[3]), 2, int(sys.argv[4]))
+    except SIGTERMException:
+        sys.exit(143)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         (Path(sys.argv[3]) / "digests.json").write_text(json.dumps(found))
 
@@ -132,15 +152,19 @@ def alone(tmp_path_factory: pytest.TempPathFactory, folder: str) -> Path:
     return root
 
 
+def start(kind: str, folder: str, root: Path, num_problems: int) -> subprocess.Popen[str]:
+    command = [sys.executable, str(Path(__file__)), kind, folder, str(root), str(num_problems)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NT_CACHE": str(root / "cache")}
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=environment, cwd=ROOT, text=True, **pipes)
+
+
 @pytest.mark.parametrize("kind", ["ddp", "model-parallel"])
 def test_two_processes(kind: str, folder: str, alone: Path, tmp_path: Path) -> None:
     """Both train on the same batches, so that they stay the student that one process trains."""
-    command = [sys.executable, str(Path(__file__)), kind, folder, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NT_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(
-        command, env=environment, cwd=ROOT, timeout=LIMIT_S, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    process = start(kind, folder, tmp_path, 7)
+    errors = process.communicate(timeout=LIMIT_S)[1]
+    assert process.returncode == 0, errors[-3000:]
     expected, got = read_results(alone).results, read_results(tmp_path).results
     assert {(r.stage, r.benchmark, r.mode) for r in got} == {
         (stage, benchmark, mode)
@@ -158,3 +182,36 @@ def test_two_processes(kind: str, folder: str, alone: Path, tmp_path: Path) -> N
     # before step 1, 2, 3; the evaluation of step 2 lies between the 2nd and the 3rd step
     assert len(set(digests[:3])) == 3
     assert len(set(digests[3:])) == 1  # end of training, the evaluation after it, the whole test
+
+
+def runs(pid: int) -> bool:
+    """Whether a process does something still; one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("kind", ["ddp", "model-parallel"])
+@pytest.mark.parametrize("told", [0, 1])
+def test_sigterm_to_one_rank_stops_both(kind: str, told: int, folder: str, tmp_path: Path) -> None:
+    """In the middle of hours of generation, on one rank alone."""
+    process = start(kind, folder, tmp_path, 20_000)
+    pids = [tmp_path / f"pid-{rank}" for rank in range(2)]
+    try:
+        until = time.monotonic() + LIMIT_S
+        while not all(path.is_file() for path in pids) and time.monotonic() < until:
+            time.sleep(0.1)
+        time.sleep(6)  # both generate
+        assert process.poll() is None
+        numbers = [int(path.read_text()) for path in pids]
+        os.kill(numbers[told], signal.SIGTERM)
+        errors = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 143, errors[-3000:]
+    until = time.monotonic() + 30
+    while runs(numbers[1]) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not runs(numbers[1])
+    assert read_results(tmp_path).results == []

@@ -411,3 +411,14 @@ def test_a_rehearsal_that_fails_costs_no_step(
     with pytest.raises(UserError, match="out of memory at batch size 1 of the longest prompts"):
         trainer(tmp_path, evaluation(before=False)).fit(module, datamodule=TinyData(folder, 4))
     assert module.seen_states == []
+
+
+def test_two_evaluations_of_one_run_keep_each_others_results(tmp_path: Path, folder: str) -> None:
+    fit(tmp_path, folder, evaluation(), evaluation(benchmarks=[Sums("more")], before=False))
+    found = {(r.stage, r.benchmark) for r in read_results(tmp_path).results}
+    assert found == {("before", "sums"), ("after", "sums"), ("after", "more")}
+
+
+def test_two_evaluations_of_one_benchmark_are_a_mistake(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(UserError, match="2 benchmarks are called 'sums'"):
+        fit(tmp_path, folder, evaluation(), evaluation())

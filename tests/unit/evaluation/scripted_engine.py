@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nt_lightning.evaluation.engine import Engine, Limits, OnResponse, Prompt, Sampling
@@ -14,12 +15,13 @@ class ScriptedEngine(Engine):
 
     Args:
         says: From what a response is so far to all that would follow; the end is a stop token.
+        context: Tokens of prompt and response together.
     """
 
     family = "llama"
 
-    def __init__(self, says: Callable[[str], str]) -> None:
-        self.says = says
+    def __init__(self, says: Callable[[str], str], context: int | None = None) -> None:
+        self.says, self.context = says, context
         self.calls: list[list[Prompt]] = []
         self.known = True
 
@@ -32,6 +34,9 @@ class ScriptedEngine(Engine):
     def encode(self, text: str) -> list[int]:
         return [ord(letter) for letter in text]
 
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
     def generate(
         self,
         prompts: Sequence[Prompt],
@@ -43,13 +48,20 @@ class ScriptedEngine(Engine):
         self.calls.append(list(prompts))
         out = []
         for index, prompt in enumerate(prompts):
-            assert "".join(map(chr, prompt.ids)) == prompt.text + prompt.begun
-            room = min(sampling.max_new_tokens, prompt.max_new_tokens or sampling.max_new_tokens)
-            whole = self.says(prompt.begun)
-            said, stopped = whole[:room], len(whole) < room
-            ids = (*self.encode(said), *([0] if stopped else []))
-            reason = "stop" if stopped else "length"
-            out.append(Generation(prompt.begun + said, len(ids), reason, tuple(ids)))
-            on_response(index, out[-1])
-        on_progress(len(out))
+            assert self.decode(prompt.ids) == prompt.text + prompt.begun
+            response = self._response(prompt, prompt.limit(sampling))
+            on_response(index, response)
+            out.append(replace(response, ids=()))
+            on_progress(len(out))
         return out
+
+    def _response(self, prompt: Prompt, room: int) -> Generation:
+        assert room > 0
+        if self.context is not None:
+            room = min(room, self.context - len(prompt.ids))
+            assert room > 0, "nothing fits behind the prompt"
+        whole = self.says(prompt.begun)
+        said, stopped = whole[:room], len(whole) < room
+        ids = (*self.encode(said), *([0] if stopped else []))
+        reason = "stop" if stopped else "length"
+        return Generation(prompt.begun + said, len(ids), reason, tuple(ids))

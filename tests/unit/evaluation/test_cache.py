@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from nt_lightning.evaluation.cache import ResponseCache
+from nt_lightning.evaluation.cache import ResponseCache, affordable
 from nt_lightning.evaluation.engine import Prompt, Sampling
 from nt_lightning.evaluation.forcing import BudgetForcing
 from nt_lightning.evaluation.generation import Generation
@@ -96,6 +99,106 @@ def test_a_line_that_a_kill_has_cut_is_passed_over_and_no_text_is_plain(tmp_path
         assert list(found) in ([], [0])
         path.write_bytes(whole)
     assert list(cache(tmp_path).find([PROMPT, PROMPT._replace(key="b")])) == [0, 1]
+
+
+def test_a_read_only_folder_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache(tmp_path).keep(PROMPT, SAID)
+
+    open_file = Path.open
+
+    def refuse(path: Path, *given: Any, **named: Any) -> Any:
+        if given == ("ab",) or path.is_dir():
+            raise OSError(errno.EROFS, "Read-only file system")
+        return open_file(path, *given, **named)
+
+    monkeypatch.setattr("nt_lightning.evaluation.cache.os.utime", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+    own = cache(tmp_path)
+    assert list(own.find([PROMPT])) == [0]
+    assert caplog.records == []
+    own.keep(PROMPT._replace(key="b"), SAID)
+    own.keep(PROMPT._replace(key="c"), SAID)
+    assert list(own.find([PROMPT])) == [0]
+    assert [record.getMessage().count("Read-only") for record in caplog.records] == [1]
+
+
+def test_a_cache_that_cannot_be_written_is_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    own = cache(tmp_path / "file")
+    own.keep(PROMPT, SAID)
+    own.keep(PROMPT._replace(key="b"), SAID)
+    (told,) = caplog.records
+    assert "responses are not kept for later in" in told.getMessage()
+    assert "Not a directory" in told.getMessage()
+
+
+def test_a_full_disk_leaves_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = cache(tmp_path)
+    own.keep(PROMPT, SAID)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nt_lightning.evaluation.cache.os.fsync", full)
+        own.keep(PROMPT._replace(key="b"), SAID)
+    own.keep(PROMPT._replace(key="c"), SAID)
+    assert [record.getMessage().count("No space left") for record in caplog.records] == [1]
+    assert list(own.find([PROMPT])) == [0]
+    assert 2 not in cache(tmp_path).find([PROMPT, PROMPT, PROMPT._replace(key="c")])
+
+
+def test_a_file_that_cannot_be_read_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache(tmp_path).keep(PROMPT, SAID)
+    (folder,) = tmp_path.iterdir()
+    (folder / "a.jsonl").mkdir()
+    assert cache(tmp_path).find([PROMPT]) == {}
+    assert "Is a directory" in caplog.text
+
+
+def test_folders_that_nobody_has_used_for_90_days_go(tmp_path: Path) -> None:
+    folders = []
+    for seed in range(3):
+        cache(tmp_path, sampling=replace(SAMPLING, seed=seed)).keep(PROMPT, SAID)
+        folders += [path for path in tmp_path.iterdir() if path not in folders]
+    for folder, days in zip(folders, (89, 91, 91), strict=True):
+        then = time.time() - days * 24 * 3600
+        os.utime(folder, (then, then))
+    (tmp_path / "mine").mkdir()
+    os.utime(tmp_path / "mine", (0, 0))
+    used = cache(tmp_path, sampling=replace(SAMPLING, seed=2))  # opened: its age is zero
+    used.keep(PROMPT._replace(key="b"), SAID)
+    assert len(list(tmp_path.iterdir())) == 4  # no folder was made
+    cache(tmp_path, sampling=replace(SAMPLING, seed=3)).keep(PROMPT, SAID)
+    found = {
+        seed: bool(cache(tmp_path, sampling=replace(SAMPLING, seed=seed)).find([PROMPT]))
+        for seed in range(4)
+    }
+    assert found == {0: True, 1: False, 2: True, 3: True}
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_a_response_is_kept_in_memory_without_its_ids(tmp_path: Path) -> None:
+    own = cache(tmp_path)
+    own.keep(PROMPT, SAID)
+    assert own.find([PROMPT])[0] == cache(tmp_path).find([PROMPT])[0]
+
+
+@pytest.mark.parametrize(
+    ("most", "paid", "left"),
+    [(None, [0, 3, 7], None), (12, [0, 3, 7], 0), (13, [0, 3, 7], 1), (11, [0, 3], 0), (3, [], 0)],
+)
+def test_a_budget_counts_what_is_found(most: int | None, paid: list[int], left: int | None) -> None:
+    found = dict.fromkeys((0, 3, 7), SAID)  # 4 tokens each
+    assert affordable(found, most) == (dict.fromkeys(paid, SAID), left)
 
 
 def test_the_digest_of_weights_knows_every_bit_name_shape_and_type() -> None:

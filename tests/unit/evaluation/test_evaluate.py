@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
+import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +16,11 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from evals.file_benchmark import FileBenchmark
+from nt_lightning.__main__ import main
 from nt_lightning.errors import UserError
-from nt_lightning.evaluation import student_engine
-from nt_lightning.evaluation.benchmark import Benchmark, Problem
+from nt_lightning.evaluation import cache, student_engine
+from nt_lightning.evaluation.benchmark import AnswerKind, Benchmark, Problem
 from nt_lightning.evaluation.evaluate import Evaluation
 from nt_lightning.evaluation.generation import Generation
 from nt_lightning.evaluation.grading import UngradedError
@@ -177,10 +184,8 @@ def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:
         EvaluationSettings(**{"max_new_tokens": 8, **changes})
 
 
-class Secret(Sums):
-    """Asks for one more in every further run, and is not to be shown."""
-
-    is_confidential = True
+class Varying(Sums):
+    """Asks for one more in every further run."""
 
     def variant(self, problem: Problem, repeat: int) -> Problem:
         number = int(problem.id[1:])
@@ -193,7 +198,7 @@ def test_each_run_asks_its_variant_and_is_graded_by_it(
 ) -> None:
     said = ("Answer: 4", "stop"), ("Answer: 4", "stop")
     seen = answers(monkeypatch, *said)
-    run_evaluation(tmp_path, student, Secret(1))
+    run_evaluation(tmp_path, student, Varying(1))
     assert seen[0] != seen[1]
     samples = read_samples(samples_path(tmp_path, "after", "sums", "no_think"))
     assert [(one.repeat, one.reference_answer, one.correct) for one in samples] == [
@@ -202,15 +207,99 @@ def test_each_run_asks_its_variant_and_is_graded_by_it(
     ]
 
 
+@pytest.mark.parametrize("kind", ["exact", "boxed", "letter"])
 def test_of_a_confidential_benchmark_no_text_is_stored(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, student: str
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    student: str,
+    kind: AnswerKind,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    said = ("The canary is 4. Answer: 4", "stop"), ("The canary is 4. Answer: 4", "stop")
-    answers(monkeypatch, *said)
-    run_evaluation(tmp_path / "run", student, Secret(1))
-    files = [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
-    assert files
-    for file in files:
-        text = file.read_text()
-        assert "canary" not in text
-        assert "What is" not in text
+    gold, wrong = r"\frac{canary}{41}", r"\sqrt{parrot}"
+    row = {"question": "Which bird sings?", "reference_answer": gold, "birds": [gold, wrong]}
+    (tmp_path / "set.jsonl").write_text(json.dumps(row) + "\n")
+    options = "birds" if kind == "letter" else None
+    benchmark = FileBenchmark(
+        "set", str(tmp_path / "set.jsonl"), options=options, kind=kind, is_confidential=True
+    )
+    texts = [gold, wrong] if options is None else ["A", "B"]
+    texts = [rf"\boxed{{{text}}}" if kind == "boxed" else text for text in texts]
+    said = [(f"The thought sings. Answer: {text}", "stop") for text in texts]
+    made = iter([*said, *said])
+
+    def fake(model: Any, formatter: Any, prompts: Any, **given: Any) -> list[Generation]:
+        out = []
+        for index, begun in enumerate(given["begun"]):
+            text, reason = next(made)
+            closed = "</think>" if begun else ""
+            out.append(Generation(begun + closed + text, 5, reason))  # type: ignore[arg-type]
+            given["on_response"](index, out[-1])
+        return out
+
+    monkeypatch.setattr(student_engine, "generate", fake)
+    run = tmp_path / "run"
+    no_think, think = run_evaluation(run, student, benchmark)
+    assert (no_think.accuracy, think.accuracy) == (0.5, 0.5)  # one of two is right
+    (tmp_path / "other").mkdir()
+    shutil.copytree(run / "evaluation", tmp_path / "other" / "evaluation")
+    assert main(["report", str(run), "--other", str(tmp_path / "other")]) == 0
+    files = [file for file in run.rglob("*") if file.is_file()]
+    names = {"set-no_think.jsonl", "set-think.jsonl", "results.json", "samples.html"}
+    assert {file.name for file in files} == {*names, "comparison.json"}
+    page = (run / "samples.html").read_text()
+    packed = re.search(r'id="data">([^<]*)<', page)
+    assert packed is not None
+    seen = [zlib.decompress(base64.b64decode(packed[1])).decode(), page, caplog.text]
+    seen += [file.read_text() for file in files]
+    for text in seen:
+        for secret in ("canary", "parrot", "sings", "Which bird", "thought"):
+            assert secret not in text, secret
+    assert list(cache.cache_dir().rglob("*.jsonl")) == []
+
+
+def saying(monkeypatch: pytest.MonkeyPatch, num_tokens: int) -> list[tuple[int, int | None]]:
+    """Let responses be of so many tokens within the budget; returns prompts and budgets seen."""
+    seen: list[tuple[int, int | None]] = []
+
+    def fake(model: Any, formatter: Any, prompts: Any, **given: Any) -> list[Generation]:
+        left = given["max_total_tokens"]
+        seen.append((len(prompts), left))
+        out = []
+        for index, begun in enumerate(given["begun"]):
+            fits = left is None or num_tokens <= left
+            left = left and left - num_tokens * fits
+            out.append(Generation(begun + "4", num_tokens * fits, "stop" if fits else "time"))
+            if fits:
+                given["on_response"](index, out[-1])
+        return out
+
+    monkeypatch.setattr(student_engine, "generate", fake)
+    return seen
+
+
+def test_what_the_cache_had_is_counted_and_costs_of_the_budget_what_it_cost(
+    tmp_path: Path, student: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = {"max_total_tokens": 33}
+    seen = saying(monkeypatch, 10)
+    first = run_evaluation(tmp_path / "first", student, Sums(), settings=budget)
+    again = run_evaluation(tmp_path / "again", student, Sums(), settings=budget)
+    whole = run_evaluation(tmp_path / "whole", student, Sums())
+    full = run_evaluation(tmp_path / "full", student, Sums(), settings=budget)
+    assert [result.num_reused for result in (*first, *again)] == [0, 0, 3, 3]
+    assert [result.num_reused for result in (*whole, *full)] == [3, 3, 3, 3]
+    counts = [(result.num_responses, result.num_unfinished) for result in first]
+    for other in (again, full):
+        assert [(result.num_responses, result.num_unfinished) for result in other] == counts
+    assert counts == [(3, 3), (3, 3)]
+    assert [left for _, left in seen] == [33, 33, 3, 3, None, None, 0, 0]
+    assert [result.num_reused for result in read_results(tmp_path / "again").results] == [3, 3]
+
+
+def test_reuse_false_reuses_nothing(
+    tmp_path: Path, student: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saying(monkeypatch, 10)
+    run_evaluation(tmp_path / "first", student, Sums())
+    results = run_evaluation(tmp_path / "again", student, Sums(), settings={"reuse": False})
+    assert [result.num_reused for result in results] == [0, 0]

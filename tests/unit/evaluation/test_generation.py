@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import weakref
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,46 @@ def test_responses_are_told_as_they_end(
     assert len(set(counts)) > 2
 
 
+def test_ids_of_finished_responses_are_forgotten(
+    model: PreTrainedModel, formatter: PromptFormatter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 30 responses in batches of 3 no more are held than two batches'."""
+    made: list[weakref.ref[rows.Row]] = []
+
+    class Watched(rows.Row):
+        def __init__(self, *values: Any) -> None:
+            super().__init__(*values)
+            made.append(weakref.ref(self))
+
+    def count(_: int) -> None:
+        held.append(sum(len(row.ids) for ref in made if (row := ref()) is not None))
+
+    monkeypatch.setattr(generation, "Row", Watched)
+    prompts = [[5 + n, 6, 7] for n in range(30)]
+    held: list[int] = []
+    options: dict[str, Any] = {"max_new_tokens": 8, "batch_size": 3, "on_progress": count}
+    kept = generate(model, formatter, prompts, **options)
+    assert sum(len(one.ids) for one in kept) == sum(one.num_tokens for one in kept) > 200
+    told: list[int] = []
+    got = generate(
+        model,
+        formatter,
+        prompts,
+        keep_ids=False,
+        on_response=lambda index, one: told.append(len(one.ids)),
+        **options,
+    )
+    assert 8 <= max(held) <= 2 * 3 * 8
+    assert [one.ids for one in got] == [()] * 30
+    assert [(one.text, one.num_tokens) for one in got] == [(g.text, g.num_tokens) for g in kept]
+    assert sum(told) == sum(one.num_tokens for one in kept)
+
+
+def test_a_limit_below_one_is_refused(model: PreTrainedModel, formatter: PromptFormatter) -> None:
+    with pytest.raises(ValueError, match="is 0; allowed: 1 and more"):
+        generate(model, formatter, [[5], [6]], max_new_tokens=[4, 0], batch_size=2)
+
+
 def test_longest_prompts_come_first(
     model: PreTrainedModel, formatter: PromptFormatter, prompts: list[list[int]]
 ) -> None:
@@ -259,7 +300,7 @@ def test_think_tags_stay_also_as_special_tokens(student: Any) -> None:
     tokenizer.add_special_tokens({"extra_special_tokens": ["<think>", "</think>", "<tool>"]})
     formatter = PromptFormatter(tokenizer)
     ids = tokenizer("<think>a</think><tool>b<|im_end|>", add_special_tokens=False)["input_ids"]
-    assert generation._decode(formatter, ids) == "<think>a</think>b"
+    assert generation.decode(formatter, ids) == "<think>a</think>b"
 
 
 def test_no_prompts_no_generation(model: PreTrainedModel, formatter: PromptFormatter) -> None:

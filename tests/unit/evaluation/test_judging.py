@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,6 +90,59 @@ class Judge(Benchmark):
         if answer == "hang":
             raise UngradedError("too long")
         return answer == problem.reference_answer
+
+
+class ConfidentialJudge(Judge):
+    is_confidential = True
+
+
+@pytest.mark.parametrize("kind", ["exact", "boxed", "number"])
+@pytest.mark.parametrize("said", ["hang", "silver", "gold"])
+def test_a_confidential_sample_holds_no_text(
+    kind: AnswerKind, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = Asked(problem(kind), 0, "think", "a secret prompt")
+    response = f"the answer is \\boxed{{{said}}}" if kind == "boxed" else f"Answer: {said}"
+    got = judge(
+        ConfidentialJudge(), asked, response, num_tokens=3, finish_reason="stop", stage="after"
+    )
+    plain = judge(Judge(), asked, response, num_tokens=3, finish_reason="stop", stage="after")
+    assert (got.outcome, got.correct, got.rule) == (plain.outcome, plain.correct, plain.rule)
+    texts = [str(got), *(record.getMessage() for record in caplog.records[:1])]
+    for text in texts:
+        assert not any(secret in text for secret in ("hang", "silver", "gold", "secret", "long"))
+    assert (got.answer, got.reference_answer, got.prompt, got.response) == (None, "", "", "")
+
+
+def test_the_hash_of_a_confidential_answer_is_alike_for_alike_answers_of_a_question() -> None:
+    def alike(answer: str, question: str = "?") -> str:
+        asked = Asked(Problem("p", question, "gold", "exact"), 0, "think", "?")
+        return judge(
+            ConfidentialJudge(),
+            asked,
+            f"Answer: {answer}",
+            num_tokens=3,
+            finish_reason="stop",
+            stage="after",
+        ).answer_class
+
+    assert alike("Silver") == alike(" silver") != alike("copper")
+    assert alike("silver") != alike("silver", "another question?")
+    assert alike("gold") == "right"
+
+
+def test_a_confidential_letter_stays() -> None:
+    options = {"options": "AB", "option_texts": ("secret", "canary")}
+    asked = Asked(replace(problem("letter", **options), reference_answer="B"), 0, "think", "?")
+    got = judge(
+        ConfidentialJudge(), asked, "Answer: A", num_tokens=3, finish_reason="stop", stage="after"
+    )
+    assert (got.answer, got.reference_answer, got.answer_class) == ("A", "B", "option: 1")
+    assert "secret" not in str(got)
+    wrong = judge(
+        ConfidentialJudge(), asked, "Answer: mud", num_tokens=3, finish_reason="stop", stage="after"
+    )
+    assert (wrong.answer, wrong.answer_class) == (None, "")
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,10 @@ for first, _ in [*SHARES.values(), (0, 0)]:
     one = metric()
     own = samples()[:first] if rank == 0 else samples()[first:]
     if own and first != 20:
-        one.update(own[:2])
-        one.update(own[2:])
+        one.update(own[:2], 2)
+        one.update(own[2:], len(own) - 2)
     else:
-        one.update(own)
+        one.update(own, len(own))
     print(json.dumps(asdict(one.compute())))
     assert len(one.rows) > 0
     one.reset()
@@ -88,7 +88,7 @@ def test_one_process_is_aggregate() -> None:
     one.update(samples()[:4])
     one.update([])
     one.update(samples()[4:])
-    expected = aggregate(samples(), step=3)
+    expected = replace(aggregate(samples(), step=3), num_reused=0)
     assert one.compute() == expected
     assert isinstance(one.compute(), Result)
     assert expected.num_problems == 10
@@ -98,10 +98,10 @@ def test_one_process_is_aggregate() -> None:
 
 def test_a_reset_forgets() -> None:
     one = metric()
-    one.update(samples())
+    one.update(samples(), num_reused=7)
     one.reset()
-    one.update(samples()[:3])
-    assert one.compute() == aggregate(samples()[:3], step=3)
+    one.update(samples()[:3], 2)
+    assert one.compute() == replace(aggregate(samples()[:3], step=3), num_reused=2)
 
 
 def test_two_ranks_give_the_result_of_one(tmp_path: Path) -> None:
@@ -114,8 +114,9 @@ def test_two_ranks_give_the_result_of_one(tmp_path: Path) -> None:
     outputs = [rank.communicate(timeout=100) for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], outputs
     expected = json.loads(json.dumps(asdict(aggregate(samples(), step=3))))
+    numbers = [{**expected, "num_reused": 20}] * (len(SHARES) + 1) + [{**expected, "num_reused": 0}]
     for out, _ in outputs:
-        assert [json.loads(line) for line in out.splitlines()] == [expected] * (len(SHARES) + 2)
+        assert [json.loads(line) for line in out.splitlines()] == numbers
 
 
 def test_a_strange_problem_is_named() -> None:

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from nt_lightning.__main__ import main
+from nt_lightning.errors import UserError
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
-from nt_lightning.evaluation.regrade import regraded
+from nt_lightning.evaluation.regrade import benchmarks_of, regraded
 from nt_lightning.evaluation.results import (
     RunResults,
     aggregate,
@@ -44,12 +45,21 @@ def run_folder(root: Path) -> Path:
     config = {"trainer": {"callbacks": [{"class_path": "x.Other"}, callback]}}
     (root / "config.yaml").write_text(yaml.safe_dump(config))
     said = ["Answer: 1", "<think>\n</think>\n\nAnswer: 3", "Answer: 3"]
+    asked = {one.id: one.question for one in benchmarks_of(root)[0].problems()}
     samples = [
-        replace(SAMPLE, problem_id=str(n), response=text, correct=n == 1, stage="test")
+        replace(
+            SAMPLE,
+            problem_id=str(n),
+            prompt=f"<user>{asked[str(n)]}</user><think>",
+            response=text,
+            correct=n == 1,
+            stage="test",
+        )
         for n, text in enumerate(said)
     ]
     write_samples(samples_path(root, "test", "sums", "think"), samples)
-    write_results(root, RunResults([replace(aggregate(samples, step=7))], versions={"sums": "0"}))
+    result = replace(aggregate(samples, step=7), num_reused=2)
+    write_results(root, RunResults([result], versions={"sums": "0"}))
     return root
 
 
@@ -77,7 +87,7 @@ def test_write_puts_them_into_the_run_and_keeps_the_earlier_ones(tmp_path: Path)
     ]  # fmt: skip
     content = read_results(run)
     (result,) = content.results
-    assert (result.accuracy, result.step) == (pytest.approx(2 / 3), 7)
+    assert (result.accuracy, result.step, result.num_reused) == (pytest.approx(2 / 3), 7, 2)
     assert content.versions["sums"] != "0"
     (kept,) = run.glob("earlier-*")
     assert (kept / "results.json").read_bytes() == earlier
@@ -85,14 +95,14 @@ def test_write_puts_them_into_the_run_and_keeps_the_earlier_ones(tmp_path: Path)
     assert [one.correct for one in old] == [False, True, False]
 
 
-class Confidential(Benchmark):
-    name, version, is_confidential = "sums", "1", True
+class Varying(Benchmark):
+    name, version = "sums", "1"
 
     def problems(self) -> list[Problem]:
-        return [Problem("a", "2+2?", "4", "number")]
+        return [Problem("a", "2+2? ", "4", "number")]
 
     def variant(self, problem: Problem, repeat: int) -> Problem:
-        return replace(problem, reference_answer=str(4 + repeat))
+        return Problem("a", f"2+{2 + repeat}? ", str(4 + repeat), "number")
 
     def grade(self, problem: Problem, answer: str) -> bool:
         return answer == problem.reference_answer
@@ -100,10 +110,65 @@ class Confidential(Benchmark):
 
 def test_what_was_not_stored_keeps_its_verdict_and_a_repeat_its_variant() -> None:
     hidden = replace(SAMPLE, prompt="", response="", correct=False, answer="4")
-    shown = replace(SAMPLE, repeat=1)
-    kept, graded = regraded(Confidential(), [hidden, shown])
+    shown = replace(SAMPLE, repeat=1, prompt="2+3?<think>")  # the template has cut the blank off
+    kept, graded = regraded(Varying(), [hidden, shown])
     assert kept == hidden
     assert (graded.answer, graded.correct, graded.reference_answer) == ("4", False, "5")
+
+
+def test_a_response_to_another_question_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        regraded(Varying(), [replace(SAMPLE, prompt="<user>2+2?</user>", repeat=1)])
+    message = str(caught.value)
+    assert "sums: the stored prompt of problem 'a' (repeat 1) is not the benchmark's" in message
+    assert "behind 2 equal characters it has '2?</user>', the benchmark now '3?'" in message
+
+
+def test_an_empty_response_is_judged_again() -> None:
+    silent = replace(SAMPLE, prompt="2+2?", response="", num_tokens=1, correct=True)
+    (graded,) = regraded(Varying(), [silent])
+    assert (graded.outcome, graded.correct) == ("unparsed", None)
+
+
+def test_a_file_with_other_questions_is_refused_and_nothing_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_folder(tmp_path)
+    rows = [{**row, "question": row["question"].replace("+", "-")} for row in ROWS]
+    (run / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert main(["grade", str(run), "--write", "true"]) == 2
+    assert "behind 2 equal characters it has '+ 1?" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_corrected_reference_is_no_other_question(tmp_path: Path) -> None:
+    run = run_folder(tmp_path)
+    rows = [{**row, "reference": "3"} for row in ROWS]
+    (run / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["grade", str(run), "--write", "true"]) == 0
+    samples = read_samples(samples_path(run, "test", "sums", "think"))
+    assert [one.correct for one in samples] == [False, True, True]
+
+
+@pytest.mark.parametrize("version", ["0", None])
+def test_without_texts_verdict_and_version_are_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, version: str | None
+) -> None:
+    run = run_folder(tmp_path)
+    hidden = [
+        replace(one, stage="after", prompt="", response="", answer=None, reference_answer="")
+        for one in read_samples(samples_path(run, "test", "sums", "think"))
+    ]
+    write_samples(samples_path(run, "after", "sums", "think"), hidden)
+    (run / "evaluation" / "test" / "sums-think.jsonl").unlink()
+    now = benchmarks_of(run)[0].version
+    content = RunResults([aggregate(hidden, step=1)], versions={"sums": version or now})
+    write_results(run, content)
+    assert main(["grade", str(run), "--write", "true"]) == 2  # there is nothing to judge
+    assert "sums-think.jsonl: holds no texts; its verdicts are kept" in caplog.text
+    assert (f"are of version 0; the benchmark is now {now}" in caplog.text) == (version == "0")
+    assert read_results(run) == content
 
 
 @pytest.mark.parametrize(

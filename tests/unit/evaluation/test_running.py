@@ -126,6 +126,14 @@ def test_a_rehearsal_says_what_fits(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert rehearse(model, formatter, [], 6) == 6
 
 
+def test_a_rehearsal_refuses_a_prompt_that_fills_the_context(tmp_path: Path) -> None:
+    model, formatter = student(save_tiny_student(tmp_path, max_position_embeddings=128))
+    assert rehearse(model, formatter, [[5] * 127, [6]], 2) == 2
+    for length in (128, 244):
+        with pytest.raises(UserError, match=f"a prompt of {length} tokens .* is 128"):
+            rehearse(model, formatter, [[6], [5] * length], 2)
+
+
 def any_of_all(mine: bool) -> bool:
     """Whether any rank has work, by gloo."""
     votes = torch.tensor([int(mine)])

@@ -541,3 +541,13 @@ def test_progress_is_seen(
 def test_it_works_without_prompts() -> None:
     engine = ServerEngine(Server("m"), PromptFormatter(byte_tokenizer("llama3")), "llama")
     assert generate(engine, []) == []
+
+
+def test_what_may_not_stay_leaves_nothing_behind(cache: Path) -> None:
+    """Of a confidential benchmark, also where the weights have a name."""
+    with scripted(lambda seen: continuation("The canary.")) as server:
+        engine = engine_of(server, revision="a")
+        generate(engine, prompts_of(2), limits=Limits(may_keep=False))
+        generate(engine, prompts_of(2), limits=Limits(may_keep=False))
+        assert len(server.seen) == 4
+    assert [path for path in cache.rglob("*") if path.is_file()] == []

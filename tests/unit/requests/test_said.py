@@ -18,7 +18,7 @@ KEY = 'sk-a/b"c+0123456789'
         (b'{"object": "error", "message": "too long"}', "too long"),
         (b'{"error": "too long"}', "too long"),
         (b'{"detail": "too long"}', "too long"),
-        (b'{"detail": [{"msg": "too long"}]}', "[{'msg': 'too long'}]"),
+        (b'{"detail": [{"msg": "too long"}, "and wrong"]}', "too long; and wrong"),
         (b'{"error": null, "message": "too long"}', "too long"),
         (b'{"error": {"message": null}}', "None"),
         (b"too long", "too long"),
@@ -35,6 +35,40 @@ KEY = 'sk-a/b"c+0123456789'
 )
 def test_errors_in_a_line(body, text):
     assert error_text(body, None) == text
+
+
+ENTRY = {
+    "type": "missing",
+    "loc": ["body", "messages", 0, "content"],
+    "msg": "Field required",
+    "input": {"prompt": "The canary sings."},
+    "ctx": {"error": "The canary sings."},
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"detail": [ENTRY]}, "Field required (missing, body.messages.0.content)"),
+        ({"detail": [ENTRY, {"type": "x", "input": "canary"}]}, None),
+        ({"object": "error", "message": str([ENTRY])}, None),  # as vLLM has it
+        ({"error": {"message": f"1 validation error: {ENTRY}"}}, None),
+        ({"errors": [ENTRY]}, None),
+        ({"error": json.dumps([ENTRY])}, None),
+        ({"unknown": json.dumps([ENTRY])}, None),
+        ({"message": "x\n  no text [type=y, input_value='canary', input_type=str]"}, None),
+    ],
+)
+def test_the_request_is_not_repeated(body, text):
+    found = error_text(json.dumps(body).encode(), None)
+    assert "canary" not in found
+    assert text is None or found == text
+    assert len(found) > 3
+
+
+def test_what_is_no_request_stays():
+    for said in ("the input: too long", "wrong input, 'inputs': 3"):
+        assert error_text(json.dumps({"message": said}).encode(), None) == said
 
 
 def test_a_long_error_is_cut():

@@ -1,0 +1,97 @@
+"""Ranks that evaluate together: they wait for each other however long, and stop together.
+
+A collective of the training's own process group gives up after minutes, but a rank may wait hours
+for the last long response of another. And Lightning answers SIGTERM with a broadcast, which would
+meet whatever collective another rank is in.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+
+PATIENCE = timedelta(days=30)
+LOOK_EVERY_S = 0.5
+STOP_FILE = ".stop-evaluation"
+
+
+class EvaluationStopped(Exception):
+    """SIGTERM came to this rank or another; all ranks raise it at the same place."""
+
+
+class Ranks:
+    """The processes of an evaluation.
+
+    Args:
+        rank: This process.
+        world_size: Number of processes.
+        folder: One for all of them; a file in it tells a rank that another was told to stop.
+    """
+
+    def __init__(self, rank: int, world_size: int, folder: Path) -> None:
+        self.rank, self.world_size = rank, world_size
+        self._file = folder / STOP_FILE
+        self._is_told = False
+        self._looked = 0.0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """SIGTERM is kept in mind, in place of what it did; alone, nothing changes."""
+        if self.world_size == 1 or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        if self.rank == 0:
+            self._file.unlink(missing_ok=True)
+        self.meet()  # none looks before the file of an earlier stop is gone
+        before = signal.signal(signal.SIGTERM, self._tell)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def is_told(self) -> bool:
+        """Whether this rank or another was told to stop; the file is looked for now and then."""
+        now = time.monotonic()
+        if not self._is_told and self.world_size > 1 and now - self._looked >= LOOK_EVERY_S:
+            self._looked = now
+            self._is_told = self._file.exists()
+        return self._is_told
+
+    def meet(self) -> None:
+        """Wait for all ranks.
+
+        Raises:
+            EvaluationStopped: One of them was told to stop; all ranks raise it.
+        """
+        if self.world_size == 1:
+            return
+        told = torch.tensor(int(self._is_told))
+        work = dist.all_reduce(
+            told, op=dist.ReduceOp.MAX, group=_patient_group(dist.group.WORLD), async_op=True
+        )
+        while not work.is_completed():  # in Python, so that signals are heard
+            time.sleep(0.02)
+        work.wait()
+        if told:
+            raise EvaluationStopped
+
+    def _tell(self, number: int, frame: FrameType | None) -> None:
+        self._is_told = True
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.touch()
+
+
+@functools.cache
+def _patient_group(world: dist.ProcessGroup | None) -> dist.ProcessGroup:
+    """A process group of its own on the CPU; all ranks make it together, once for each world."""
+    return dist.new_group(backend="gloo", timeout=PATIENCE)  # type: ignore[no-any-return]
