@@ -82,7 +82,7 @@ class Benchmark(ABC):
         """Accuracy in [0, 1] that no model is needed for, by name (``chance``, ``majority``).
 
         Args:
-            problems: Those of ``problems()`` that are asked.
+            problems: All of ``problems()``, however few are asked: a guesser would know a handful.
         """
         return {}
 

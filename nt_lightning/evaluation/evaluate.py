@@ -232,7 +232,7 @@ class Evaluation:
                 "top_p": self.sampling.top_p,
                 "student": self.about,
             }
-            if baselines := benchmark.baselines(problems):
+            if baselines := benchmark.baselines(benchmark.problems()):
                 content.baselines[benchmark.name] = baselines
             write_results(self.run, content)
         self.ranks.meet()
@@ -249,12 +249,13 @@ def _log_result(result: Result, seconds: float) -> None:
     where = f"{result.stage}: {result.benchmark} in {result.mode}"
     if result.accuracy is not None and result.mean_response_tokens is not None:
         log.info(
-            "%s: accuracy %.3f on %d problems, %.0f tokens a response, %.0f s",
+            "%s: accuracy %.3f on %d problems, %.0f tokens a response, %.0f s%s",
             where,
             result.accuracy,
             result.num_problems,
             result.mean_response_tokens,
             seconds,
+            f", {result.num_reused} responses from the cache" if result.num_reused else "",
         )
     if missing := result.num_unfinished:
         log.warning(

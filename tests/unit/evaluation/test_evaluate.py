@@ -138,7 +138,7 @@ def test_the_first_problems_are_taken(tmp_path: Path, student: str) -> None:
     assert [result.num_problems for result in results] == [2, 2]
     rows = read_samples(samples_path(tmp_path, "after", "sums", "no_think"))
     assert {row.problem_id for row in rows} == {"p0", "p1"}
-    assert read_results(tmp_path).baselines == {"sums": {"majority": 1 / 2}}
+    assert read_results(tmp_path).baselines == {"sums": {"majority": 1 / 9}}
 
 
 def test_out_of_time_is_not_wrong(
