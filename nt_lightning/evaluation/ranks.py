@@ -77,7 +77,7 @@ class Ranks:
             return
         told = torch.tensor(int(self._is_told))
         work = dist.all_reduce(
-            told, op=dist.ReduceOp.MAX, group=_patient_group(dist.group.WORLD), async_op=True
+            told, op=dist.ReduceOp.MAX, group=patient_group(), async_op=True
         )
         while not work.is_completed():  # in Python, so that signals are heard
             time.sleep(0.02)
@@ -91,7 +91,14 @@ class Ranks:
         self._file.touch()
 
 
+def patient_group() -> dist.ProcessGroup:
+    """A process group of its own on the CPU, in which ranks wait for days.
+
+    All ranks make it together, once for each world.
+    """
+    return _patient_group(dist.group.WORLD)
+
+
 @functools.cache
 def _patient_group(world: dist.ProcessGroup | None) -> dist.ProcessGroup:
-    """A process group of its own on the CPU; all ranks make it together, once for each world."""
     return dist.new_group(backend="gloo", timeout=PATIENCE)  # type: ignore[no-any-return]

@@ -65,13 +65,37 @@ def load_student(
         UserError: There is no such model.
     """
     model: Any = _load(name, quantization, device, dtype, compute_dtype)
-    if lora is not None:
-        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    if quantization is not None and lora is not None:
+        from peft import prepare_model_for_kbit_training
 
-        if quantization is not None:
-            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **asdict(lora)))
-    return model.train()
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return _with_adapters(model, lora).train()
+
+
+def outline_student(name: str, lora: LoRA | None = None) -> Any:
+    """What ``load_student`` returns, from the model's configuration alone: weights mean nothing.
+
+    Under ``torch.device("meta")`` it takes no memory.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(model_path(name))
+    except (OSError, ValueError) as error:
+        raise UserError(missing_model(name, error)) from None
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return _with_adapters(model, lora).train()
+
+
+def _with_adapters(model: Any, lora: LoRA | None) -> Any:
+    if lora is None:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **asdict(lora)))
 
 
 def inference_copy(model: Any, dtype: torch.dtype) -> Any:

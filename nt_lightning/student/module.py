@@ -22,7 +22,14 @@ from nt_lightning.evaluation.student_engine import StudentEngine
 from nt_lightning.student import attention
 from nt_lightning.student.checkpoint import align_to_step, check_same_data, check_same_student
 from nt_lightning.student.head import base_model, verify_head
-from nt_lightning.student.loading import LoRA, Quantization, inference_copy, load_student
+from nt_lightning.student.loading import (
+    LoRA,
+    Quantization,
+    inference_copy,
+    load_student,
+    outline_student,
+)
+from nt_lightning.student.loading_sharded import load_on_first_rank
 from nt_lightning.student.responses import ResponseFile, ResponseSettings
 from nt_lightning.student.sharding import agreement, hidden_states, is_sharded, lent, shard
 from nt_lightning.traces.formatting import PromptFormatter
@@ -39,7 +46,8 @@ class StudentModule(LightningModule):
         model_name: Hub id, folder with safetensors, or a name of ``models.WHEEL_MODELS``.
         lora: Low-rank adapters in place of trained weights.
         quantization: A frozen base in 4 or 8 bits, with ``lora``.
-        activation_checkpointing: Recompute activations in the backward pass to save memory.
+        activation_checkpointing: Recompute activations in the backward pass to save memory: those
+            of every layer, or of every n-th.
         responses: How ``predict`` generates.
 
     Raises:
@@ -51,7 +59,7 @@ class StudentModule(LightningModule):
         model_name: str,
         lora: LoRA | None,
         quantization: Quantization | None,
-        activation_checkpointing: bool,
+        activation_checkpointing: bool | int,
         responses: ResponseSettings,
     ) -> None:
         super().__init__()
@@ -75,6 +83,23 @@ class StudentModule(LightningModule):
         if self.model is not None:
             return
         attention.register()
+        if self.device_mesh is None:
+            model = self._load()
+            self._prepare(model)
+        elif self.quantization is not None:  # packed weights have no outline: every rank reads them
+            model = self._load()
+            self._share(model)
+        else:
+            model = load_on_first_rank(
+                self._load,
+                lambda: outline_student(self.model_name, self.lora),
+                self._share,
+                self.device,
+            )
+        self.model = model
+
+    def _load(self) -> Any:
+        """A whole student, its head proved known."""
         model = load_student(
             self.model_name,
             lora=self.lora,
@@ -83,14 +108,22 @@ class StudentModule(LightningModule):
             compute_dtype=self._compute_dtype(),
         )
         verify_head(model)
+        return model
+
+    def _prepare(self, model: Any) -> None:
+        """Recomputation and attention."""
         if self.activation_checkpointing:
-            base_model(model).activation_checkpointing_enable()
+            base_model(model).activation_checkpointing_enable(
+                every_n_layers=int(self.activation_checkpointing)
+            )
         backend = attention.backend_for(base_model(model), self.device, self._compute_dtype())
         base_model(model).set_attn_implementation(backend.name)
         self.attention_backend = backend
-        if self.device_mesh is not None:  # ModelParallelStrategy's
-            shard(model, self.device_mesh, self._compute_dtype())
-        self.model = model
+
+    def _share(self, model: Any) -> None:
+        """Prepare a student and share it out over ModelParallelStrategy's devices."""
+        self._prepare(model)
+        shard(model, self.device_mesh, self._compute_dtype())  # type: ignore[arg-type]
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Final hidden states [T, D] of a packed row; every trace sees itself alone."""

@@ -29,7 +29,7 @@ def shard(model: Any, mesh: DeviceMesh, dtype: torch.dtype = torch.float32) -> N
     of the backward pass: the loss reads the head's weight itself, behind the forward pass.
 
     Args:
-        model: A whole model, the same on every rank.
+        model: A whole model, or one on the meta device; the same on every rank.
         mesh: Lightning's, with dimensions ``data_parallel`` and ``tensor_parallel``.
         dtype: What float32 weights of layers are gathered in. The shards are the master weights,
             gradients are summed in float32, and what is no layer is gathered as it is; autocast

@@ -51,7 +51,7 @@ def test_two_processes(places, one_row_a_step, tmp_path, traces_per_bin, strateg
     assert_same(found, one_row_a_step)
 
 
-@pytest.mark.parametrize("variant", ["checkpointing", "lora", "qlora"])
+@pytest.mark.parametrize("variant", ["checkpointing", "every second layer", "lora", "qlora"])
 def test_variants_of_a_sharded_student(places, tmp_path, variant):
     expected = train(*places, traces_per_bin=8, variant=variant)
     found = two_processes(places, tmp_path / "result.pt", 2, "fsdp2", variant)

@@ -7,6 +7,7 @@ on two devices; writes the gradients of the first step and the weights after the
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from torch.distributed.tensor import DTensor
 
+import nt_lightning.student.module as module
 from nt_lightning.data.plan import EpochPlan
 from nt_lightning.data.selections import RandomSelection
 from nt_lightning.student.loading import LoRA
@@ -26,6 +28,7 @@ TRACES_PER_STEP = 8
 VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
     "checkpointing": {"activation_checkpointing": True},
+    "every second layer": {"activation_checkpointing": 2},
     "lora": {"lora": LoRA(r=4)},
     "qlora": {"lora": LoRA(r=4), "quantization": "4bit"},
 }
@@ -88,7 +91,7 @@ def train(
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     data = FixedPlan(pool, student, num_val=4, traces_per_bin=traces_per_bin)
-    module = MaskedSFT(
+    student_module = MaskedSFT(
         student,
         optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1, fused=True),
         **VARIANTS[variant],
@@ -110,15 +113,26 @@ def train(
         callbacks=[keep],
         **options,
     )
-    trainer.fit(module, data)
+    trainer.fit(student_module, data)
     assert trainer.global_step == 22
-    named = module.named_parameters()
+    named = student_module.named_parameters()
     weights = {name: whole(p.detach()).clone() for name, p in named if p.requires_grad}
     return keep.kept, weights
 
 
+def forbid_a_copy() -> None:
+    """Fail where this rank reads the student's weights."""
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("the first rank alone holds a whole copy")
+
+    module.load_student = refuse
+
+
 if __name__ == "__main__":
     student, pool, out, per_bin, strategy, variant = sys.argv[1:]
+    if strategy == "fsdp2" and variant != "qlora" and os.environ.get("LOCAL_RANK", "0") != "0":
+        forbid_a_copy()
     result = train(student, pool, traces_per_bin=int(per_bin), strategy=strategy, variant=variant)
     if torch.distributed.is_initialized() and torch.distributed.get_rank():
         sys.exit(0)
