@@ -101,6 +101,7 @@ class ResumableLoader(DataLoader[PackedBatch]):
         return {"epoch": self.plan_sampler.epoch, "batches": self._done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on behind the last micro-batch that was handed out."""
+        """Go on behind the last micro-batch that was handed out; the epoch is planned here."""
         self.plan_sampler.set_epoch(state["epoch"])
+        _ = self.plan_sampler.plan  # made now, not while the first batch is waited for
         self.plan_sampler.start = self._skip = state["batches"]

@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks.packing_plan [--traces 500000]
+"""python -m tests.benchmarks.packing_plan [--traces 500000] [--side resume]
 
 The plan of one epoch against TRL's best-fit packing: CPU-seconds, memory, how full the bins are.
 
@@ -7,12 +7,16 @@ does. TRL packs by moving tokens: here its rows are lists of nulls, which have l
 and the time in Arrow's ``filter`` and ``take`` is left out of ``plan_cpu_s``, so that planning is
 compared with planning. Balance is the attention's work, the sum of squared
 lengths: of the busiest of 8 ranks over the mean rank, in a step and over the epoch.
+
+``resume`` measures the loader instead: milliseconds from ``iter(loader)`` to the first batch at
+90 % of the second epoch, tokenised traces in an Arrow file of a hundredth of the lengths.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -35,6 +39,7 @@ CAPACITY = 16_384
 BINS_PER_STEP = 24  # about 400,000 tokens, as in the paper
 RANKS = 8
 SIDES = ("ours", "trl-global", "trl-shipped")
+ALONE = "resume"
 
 
 def draw_lengths(traces: int) -> np.ndarray:
@@ -98,6 +103,39 @@ class TimedMoves:
         return result
 
 
+def run_resume(lengths: np.ndarray) -> Result:
+    """A loader that goes on at 90 % of its second epoch."""
+    import datasets
+    import pyarrow as pa
+
+    from nt_lightning.data.batch import PackedTraces
+    from nt_lightning.data.loader import PlanSampler, ResumableLoader
+    from nt_lightning.data.plan import plan_epoch
+
+    lengths = np.maximum(lengths // 100, 4)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    columns = {
+        "input_ids": pa.ListArray.from_arrays(offsets, pa.array(np.ones(offsets[-1], np.int32))),
+        "num_prompt": np.ones(len(lengths), np.int32),
+        "mode": np.zeros(len(lengths), np.int8),
+        "teacher": pa.array(["a"]).take(pa.array(np.zeros(len(lengths), np.int64))),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        datasets.Dataset(pa.table(columns)).save_to_disk(folder)
+        traces = PackedTraces(datasets.load_from_disk(folder), ["a"])
+        sizes: dict[str, Any] = {"max_tokens": CAPACITY, "bins_per_step": BINS_PER_STEP, "seed": 0}
+        sampler = PlanSampler(
+            lambda epoch: plan_epoch(lengths, lengths - 1, epoch=epoch, **sizes), 0, 1
+        )
+        loader = ResumableLoader(traces, sampler, num_workers=0, pin_memory=False)
+        sampler.set_epoch(1)
+        loader.load_state_dict({"epoch": 1, "batches": int(0.9 * len(sampler))})
+        started = time.perf_counter()
+        batch = next(iter(loader))
+        first_ms = 1000 * (time.perf_counter() - started)
+    return {"first_batch_ms": round(first_ms, 2), "tokens": batch.input_ids.shape[1]}
+
+
 def _result(
     meter: Meter, ordered: np.ndarray, sizes: np.ndarray, moving_cpu_s: float = 0.0
 ) -> Result:
@@ -129,12 +167,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--traces", type=int, default=500_000)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--side", choices=SIDES, help="measure this side alone, in this process")
+    parser.add_argument(
+        "--side", choices=(*SIDES, ALONE), help="measure this side alone, in this process"
+    )
     args = parser.parse_args()
     if args.side:
         lengths = draw_lengths(args.traces)
         batch_size = {"trl-global": args.traces, "trl-shipped": 1_000}.get(args.side)
-        result = run_trl(lengths, batch_size) if batch_size else run_ours(lengths)
+        if args.side == ALONE:
+            result = run_resume(lengths)
+        else:
+            result = run_trl(lengths, batch_size) if batch_size else run_ours(lengths)
         print(json.dumps(result))
         return
     results = alternate(
