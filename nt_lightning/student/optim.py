@@ -1,10 +1,11 @@
-"""The default optimizer."""
+"""The default optimizer, and how an update is held back."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 class PaperAdamW(torch.optim.AdamW):
@@ -29,3 +30,23 @@ class PaperAdamW(torch.optim.AdamW):
         weight_decay: float = 0.1,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, fused=True)
+
+
+def hold_back(optimizer: torch.optim.Optimizer, refused: Tensor) -> None:
+    """Let a step change no weight, no moment and no count where ``refused`` is 1.
+
+    To be called between the backward pass and the update. Fused Adam reads the flag on the device
+    (``found_inf``, torch's hook for loss scaling). Any other optimizer makes the host wait for the
+    flag in every step, and finds no gradients: 8-bit optimizers and those that are not fused have
+    no hook, and fused SGD, refused at its first step, would take fresh memory for its momentum
+    (torch 2.13).
+
+    Args:
+        optimizer: The one that is about to step.
+        refused: 0 or 1, a float32 scalar on the weights' device.
+    """
+    fused = all(group.get("fused") for group in optimizer.param_groups)
+    if fused and isinstance(optimizer, torch.optim.Adam):
+        optimizer.found_inf = refused  # type: ignore[attr-defined]
+    elif refused:
+        optimizer.zero_grad()

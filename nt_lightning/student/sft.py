@@ -12,13 +12,16 @@ from torch.distributed.tensor import DTensor
 
 from nt_lightning.data.batch import PackedBatch
 from nt_lightning.errors import UserError
+from nt_lightning.student.bad_steps import NonFiniteStep as NonFiniteStep
+from nt_lightning.student.bad_steps import Step, report
+from nt_lightning.student.guard import Guard, StepGuard
 from nt_lightning.student.head import head_of
 from nt_lightning.student.host_memory import keep_freed_blocks
 from nt_lightning.student.loading import LoRA, Quantization
 from nt_lightning.student.loss import LossSum, next_token_loss
 from nt_lightning.student.meter import GroupedLoss
 from nt_lightning.student.module import StudentModule
-from nt_lightning.student.optim import PaperAdamW
+from nt_lightning.student.optim import PaperAdamW, hold_back
 from nt_lightning.student.responses import ResponseSettings
 from nt_lightning.student.sharding import is_sharded
 from nt_lightning.student.strategies import FSDP2Strategy
@@ -41,8 +44,10 @@ class MaskedSFT(StudentModule):
         warmup_steps: Optimizer steps of linear warm-up; none is our default.
         lora: Train low-rank adapters instead of all weights.
         quantization: Keep a frozen base in 4 or 8 bits, with ``lora``.
-        activation_checkpointing: Recompute activations in the backward pass to save memory.
+        activation_checkpointing: Recompute activations in the backward pass to save memory: of
+            every layer, or of every n-th.
         responses: How ``predict`` generates.
+        guard: What becomes of a step whose gradient is not finite, or a spike.
 
     Raises:
         UserError: Quantisation without LoRA.
@@ -58,8 +63,9 @@ class MaskedSFT(StudentModule):
         warmup_steps: int = 0,
         lora: LoRA | None = None,
         quantization: Quantization | None = None,
-        activation_checkpointing: bool = False,
+        activation_checkpointing: bool | int = False,
         responses: ResponseSettings = ResponseSettings(),
+        guard: Guard = Guard(),
     ) -> None:
         super().__init__(model_name, lora, quantization, activation_checkpointing, responses)
         self.optimizer = optimizer
@@ -67,7 +73,8 @@ class MaskedSFT(StudentModule):
         self.warmup_steps = warmup_steps
         self.train_loss: GroupedLoss | None = None
         self.val_loss: GroupedLoss | None = None
-        self._step_rows: list[Tensor] = []
+        self.guard = guard
+        self._step_guard = StepGuard(guard)
 
     def setup(self, stage: str) -> None:
         """Meters for the losses of this data's teachers, and memory for training on the CPU.
@@ -79,6 +86,7 @@ class MaskedSFT(StudentModule):
             return
         if stage == "fit":
             self._check_trainer()
+            self._step_guard = StepGuard(self.guard)
             if self.device.type == "cpu":
                 keep_freed_blocks()
         data = getattr(self.trainer, "datamodule", None)
@@ -117,7 +125,6 @@ class MaskedSFT(StudentModule):
         loss = self.loss_sum(batch)
         assert self.train_loss is not None
         self.train_loss.update(batch, loss)
-        self._step_rows.append(batch.rows)
         # Lightning divides by the accumulation, DDP and FSDP by the ranks: undo both.
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         return loss.total * (parts / batch.step_labels)
@@ -128,22 +135,55 @@ class MaskedSFT(StudentModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by norm, log the norm, and stop before a step that is not finite."""
+        """Clip by norm, log the norm, and hold back a step that is not finite or a spike.
+
+        Raises:
+            NonFiniteStep: The step before this one was bad, and ends the run.
+        """
         if gradient_clip_algorithm not in (None, "norm"):
             raise UserError(
                 f"trainer.gradient_clip_algorithm is {gradient_clip_algorithm!r}; allowed: norm"
             )
         grads = [p for p in self.parameters() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(grads, gradient_clip_val or float("inf"))
+        is_own = self.trainer.world_size > 1 and not isinstance(norm, DTensor)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        if not torch.isfinite(norm):
-            raise NonFiniteStep(self.global_step, self._ids_of_step())
-        self._step_rows.clear()
+        self._settle()
+        refused = self._step_guard.judge(norm, self._this_step(), over_ranks=is_own)
+        hold_back(optimizer, refused)
         self._log_step(norm)
 
-    def _ids_of_step(self) -> list[str]:
-        rows = torch.cat(self._step_rows).tolist() if self._step_rows else []
-        return self.trainer.datamodule.trace_ids(rows)  # type: ignore[attr-defined, no-any-return]
+    def _this_step(self) -> Step:
+        plan = self.trainer.train_dataloader.plan_sampler.plan  # type: ignore[union-attr]
+        index = self.trainer.fit_loop.batch_idx // self.trainer.accumulate_grad_batches
+        return Step(self.global_step + 1, self.current_epoch, plan.step_rows(index))
+
+    def _settle(self) -> None:
+        """Learn of the last step, and report it if it was bad."""
+        bad = self._step_guard.settle()
+        if bad is not None:
+            report(bad, self.trainer)
+
+    def on_train_epoch_end(self) -> None:
+        """Learn of the epoch's last step."""
+        self._settle()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the guard's counts; a checkpoint behind a step that ends the run is none.
+
+        Raises:
+            NonFiniteStep: The last step was bad, and ends the run.
+        """
+        self._settle()
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["nt_lightning"]["guard"] = self._step_guard.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting where the checkpoint's run was."""
+        super().on_load_checkpoint(checkpoint)
+        notes = checkpoint.get("nt_lightning", {})
+        if self.trainer.state.fn == "fit" and "guard" in notes:
+            self._step_guard.load_state_dict(notes["guard"])
 
     def _log_step(self, norm: Tensor) -> None:
         """Log the losses of the micro-batches since the last logged step."""
@@ -152,7 +192,7 @@ class MaskedSFT(StudentModule):
         assert self.train_loss is not None
         values = {f"train/{name}": value for name, value in self.train_loss.compute().items()}
         self.train_loss.reset()
-        values["train/grad_norm"] = norm
+        values |= {"train/grad_norm": norm, "train/skipped_steps": self._step_guard.skipped}
         self.log("train/loss", values.pop("train/loss"), prog_bar=True, batch_size=1)
         self.log_dict(values, batch_size=1)
 
@@ -199,21 +239,3 @@ class MaskedSFT(StudentModule):
 
     test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
-
-
-class NonFiniteStep(UserError):
-    """A step whose gradient is not finite: nothing was updated.
-
-    Args:
-        step: Optimizer steps taken before it.
-        trace_ids: Traces of this rank in the step.
-    """
-
-    def __init__(self, step: int, trace_ids: list[str]) -> None:
-        shown = ", ".join(trace_ids[:20]) + (" ..." if len(trace_ids) > 20 else "")
-        super().__init__(
-            f"the gradient of step {step + 1} is not finite; no weight was changed and the last "
-            f"checkpoint is kept. Traces of the step: {shown}"
-        )
-        self.step = step
-        self.trace_ids = trace_ids
