@@ -6,12 +6,14 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from nt_lightning.student.sft import NonFiniteStep
+from nt_lightning.student.bad_steps import NonFiniteStep
+from nt_lightning.student.checkpoint_io import CheckpointNotWritten
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps one file, ``last.ckpt``: every n optimizer steps, when training ends or is stopped.
+    """Keeps ``last.ckpt``: saved every n optimizer steps, and when training ends or is stopped.
 
     Lightning's own ``save_last`` leaves out the steps after the last multiple of n, so that the
     student of the final evaluation would be in no file. For checkpoints to choose from, add a
@@ -32,8 +34,15 @@ class LastCheckpoint(ModelCheckpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Save where an exception or Ctrl+C stopped the training; not weights that may be NaN."""
-        if self._should_save_on_exception(trainer) and not isinstance(exception, NonFiniteStep):
+        """Save where an exception or Ctrl+C stopped the training.
+
+        Not weights that may be NaN, and not what could not be saved a moment ago. Several ranks
+        save only where all of them stop: they would wait for one that an error has left alone.
+        """
+        if isinstance(exception, NonFiniteStep | CheckpointNotWritten):
+            return
+        together = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        if (together or trainer.world_size == 1) and self._should_save_on_exception(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_train_batch_end(

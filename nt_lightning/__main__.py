@@ -20,7 +20,9 @@ TRAINER_COMMANDS = {
     "predict": "Write the student's responses to a pool's questions as JSONL.",
     "select": "Run a recipe's selection without training and write its traces as a pool.",
     "score": "Score a pool's responses by the student's own log-probabilities.",
+    "doctor": "Prove a recipe's exactness claims on this machine, in about a minute.",
     "preview": "Show a recipe's examples, token by token, masked and trained.",
+    "forecast": "Steps, FLOPs, memory of each device and time of a run; no weights are loaded.",
 }
 LIGHT_COMMANDS = {
     "pool": ("nt_lightning.pool.commands:COMMANDS", "Import, inspect and write pools of traces."),

@@ -29,8 +29,11 @@ import nt_lightning.student.evaluated
 import nt_lightning.student.naturalness.data
 import nt_lightning.student.naturalness.scorer
 import nt_lightning.student.sft  # noqa: F401  (short class names resolve for what is imported)
+from nt_lightning.data.certificate import copy_certificate
+from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.results import read_results
+from nt_lightning.forecast.before_fit import FitsInMemory
 from nt_lightning.manners import ShortErrors, one_line
 from nt_lightning.progress import RunProgressBar
 from nt_lightning.report.matrix import mode_matrix
@@ -41,12 +44,25 @@ from nt_lightning.runs import (
     drop_if_empty,
     latest_checkpoint,
 )
-from nt_lightning.student.checkpoint import AtomicCheckpointIO
+from nt_lightning.slurm import Job
+from nt_lightning.student.checkpoint_io import AtomicCheckpointIO
 from nt_lightning.traces.steps import StepSplitter
 from nt_lightning.trainer import RecipeTrainer
 
 log = logging.getLogger(__name__)
 EXIT_SIGINT, EXIT_SIGTERM = 130, 143
+# a recipe for many devices is forecast where there are none
+WITHOUT_DEVICES: dict[str, Any] = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "num_nodes": 1,
+    "strategy": "auto",
+    "precision": "32-true",
+    "plugins": None,
+    "callbacks": [],
+    "logger": False,
+    "enable_progress_bar": False,
+}
 _CLASSES: dict[str, type] = {
     "model": LightningModule,
     "data": LightningDataModule,
@@ -65,7 +81,7 @@ class Parser(ShortErrors, LightningArgumentParser):
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Writes the full config into the run's folder."""
+    """Writes the full config, and the data's mask certificate, into the run's folder."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write ``config.yaml``; it runs again with ``--config``."""
@@ -73,6 +89,9 @@ class SaveRunConfig(SaveConfigCallback):
         folder.mkdir(parents=True, exist_ok=True)
         path = str(folder / "config.yaml")
         self.parser.save(self.config, path, skip_unset=False, overwrite=True, multifile=False)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and isinstance(data, TraceDataModule):
+            copy_certificate(data.folder, folder)
 
 
 class CLI(LightningCLI):
@@ -81,11 +100,13 @@ class CLI(LightningCLI):
     # these outlive a constructor that Ctrl+C has left
     running: Trainer | None = None
     run_folder: Path | None = None
+    job: Job | None = None
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's commands, ``preview``, ``select`` and ``score``."""
-        ours = {name: {"model", "datamodule"} for name in ("preview", "select", "score")}
+        """Lightning's commands, and those of ``RecipeTrainer``."""
+        names = ("doctor", "preview", "select", "score", "forecast")
+        ours = {name: {"model", "datamodule"} for name in names}
         return {**LightningCLI.subcommands(), **ours}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -100,6 +121,9 @@ class CLI(LightningCLI):
         config = self.config[self.subcommand]
         root = Path(config.trainer.default_root_dir or "runs")
         name = _recipe_name(config.get("config"))
+        CLI.job = Job.here(root) if self.subcommand == "fit" else None
+        if CLI.job is not None and config.get("ckpt_path") is None:
+            config.ckpt_path = CLI.job.checkpoint
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(latest_checkpoint(root, name))
         ckpt_path = config.get("ckpt_path")
@@ -107,12 +131,18 @@ class CLI(LightningCLI):
             raise UserError(f"--ckpt_path {ckpt_path}: there is no such checkpoint")
         resumed = ckpt_path if self.subcommand == "fit" else None
         CLI.run_folder = choose_run_folder(root, name, str(self.subcommand), resumed)
+        if CLI.job is not None:
+            CLI.job.began(CLI.run_folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that keeps everything in the run's folder."""
         given = self._get(self.config_init, "trainer")
         folder = str(self.run_folder)
         kwargs["default_root_dir"] = folder
+        if self.subcommand == "forecast":
+            CLI.running = super().instantiate_trainer(**kwargs, **WITHOUT_DEVICES)
+            CLI.running.recipe = given  # type: ignore[attr-defined]
+            return CLI.running
         if given.logger is None and self.subcommand in ("fit", "validate", "test"):
             kwargs["logger"] = [
                 CSVLogger(folder, name="", version=""),
@@ -122,9 +152,13 @@ class CLI(LightningCLI):
             kwargs["logger"] = False
         plugins = given.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
+        if self.job is not None:
+            plugins = [*plugins, self.job.environment()]
         kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         callbacks = given.callbacks or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        if self.subcommand == "fit" and not given.barebones:
+            kwargs["callbacks"] = callbacks = [*callbacks, FitsInMemory()]
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         if self.subcommand == "score":  # has a bar of its own, of responses
             kwargs["enable_progress_bar"] = False
@@ -165,7 +199,7 @@ def cli_arguments() -> dict[str, Any]:
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse and run a trainer command; returns the exit code."""
-    CLI.running = CLI.run_folder = None
+    CLI.running = CLI.run_folder = CLI.job = None
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]  # what a strategy that launches processes runs again
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -174,6 +208,8 @@ def run(argv: Sequence[str] | None) -> int:
         CLI(**cli_arguments())
     except SIGTERMException:
         _say_how_to_go_on()
+        if CLI.job is not None:
+            CLI.job.requeue()
         return EXIT_SIGTERM
     except SystemExit as stop:
         trainer = CLI.running
@@ -196,7 +232,7 @@ def run(argv: Sequence[str] | None) -> int:
 
 def _say_how_to_go_on() -> None:
     folder = CLI.run_folder
-    if folder is not None and (folder / CHECKPOINTS / LAST).is_file():
+    if folder is not None and (folder / CHECKPOINTS / LAST).exists():
         print(f"stopped; the same command with --ckpt_path last goes on in {folder}")
 
 

@@ -67,6 +67,26 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a new path beside ``path``; the file or folder made there takes the place of ``path``.
+
+    What killed processes have left there is removed first, see ``sweep``. A file replaces a file
+    at once; where a folder goes or comes there are two renames.
+    """
+    path = Path(os.path.abspath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path)
+    partial = _beside(path, "partial")
+    try:
+        yield partial
+        for file in [*partial.rglob("*"), partial]:
+            fsync_path(file)
+        _swap(partial, path)
+    finally:
+        _remove(partial)
+
+
+@contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``path``; on success it takes the place of ``path``.
 
@@ -75,15 +95,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: ``path`` is a file.
     """
-    path = Path(os.path.abspath(path))
     if path.is_file():
         raise UserError(f"{path} is a file; a folder is to be written there")
-    sweep(path)
-    with waiting_folder(path) as partial:
+    with replacing(path) as partial:
+        partial.mkdir()
         yield partial
-        for file in [*partial.rglob("*"), partial]:
-            fsync_path(file)
-        _swap(partial, path)
 
 
 @contextmanager
@@ -102,21 +118,53 @@ def waiting_folder(path: Path) -> Iterator[Path]:
 def sweep(path: Path) -> None:
     """Remove what killed processes of this host have left half written beside ``path``.
 
-    Where one was killed between the two renames of ``replacing_folder``, the older folder comes
+    Where one was killed between the two renames of ``replacing``, the older file or folder comes
     back. What another host wrote stays: whether its process lives is not known here.
     """
     path = Path(os.path.abspath(path))
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         found = _LEFT.fullmatch(left.name.removeprefix(f".{path.name}"))
-        if found is None or found["host"] != _host() or _is_alive(int(found["pid"])):
+        if found is not None and found["host"] == _host() and not _is_alive(int(found["pid"])):
+            _tidy(left, path)
+
+
+def sweep_folder(folder: Path) -> None:
+    """Remove what killed processes have left half written anywhere in a folder.
+
+    Also what other hosts have left: the folder is one that a single run writes to, such as a run's
+    checkpoints, and a run may go on where it was not begun.
+    """
+    for left in Path(os.path.abspath(folder)).glob(".*"):
+        found = re.fullmatch(rf"\.(?P<name>.+){_LEFT.pattern}", left.name)
+        if found is None or (found["host"] == _host() and _is_alive(int(found["pid"]))):
             continue
-        with suppress(OSError):  # another process sweeps too, or may not
-            if left.suffix == ".old" and not path.exists():
-                os.replace(left, path)
-            elif left.is_dir():
-                shutil.rmtree(left)
-            else:
-                left.unlink()
+        _tidy(left, left.with_name(found["name"]))
+
+
+def remove_whole(path: Path) -> None:
+    """Remove a file or a folder that nobody shall find half removed."""
+    with suppress(FileNotFoundError):
+        gone = _beside(path, "partial")
+        os.replace(path, gone)
+        _remove(gone)
+
+
+def _tidy(left: Path, path: Path) -> None:
+    """Remove a leftover, or give ``path`` back what was to be replaced."""
+    with suppress(OSError):  # another process tidies too, or may not
+        if left.suffix == ".old" and not path.exists():
+            os.replace(left, path)
+        else:
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()
 
 
 @contextmanager
@@ -142,20 +190,21 @@ def _swap(new: Path, path: Path) -> None:
     old = _beside(path, "old")
     try:
         while True:
-            with suppress(FileNotFoundError):
-                os.replace(path, old)
+            if new.is_dir() or path.is_dir():
+                with suppress(FileNotFoundError):
+                    os.replace(path, old)
             try:
                 os.replace(new, path)
                 break
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    if old.exists():
+                    if os.path.lexists(old):
                         os.replace(old, path)
                     raise
-                shutil.rmtree(old, ignore_errors=True)
+                _remove(old)
         fsync_path(path.parent)
     finally:
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
 
 
 def _beside(path: Path, ending: str) -> Path:

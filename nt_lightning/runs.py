@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from nt_lightning.errors import UserError
+from nt_lightning.files import sweep
 
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
@@ -33,10 +34,10 @@ def choose_run_folder(root: Path, name: str, command: str, ckpt_path: str | None
         checkpoint = Path(ckpt_path)
         run = checkpoint.resolve().parent.parent
         if checkpoint.resolve().parent.name == CHECKPOINTS and (run / "config.yaml").is_file():
-            if _is_first_process():
+            if is_first_process():
                 _keep_old_metrics(run)
             return run
-    if not _is_first_process():
+    if not is_first_process():
         return Path(os.environ.get(_ENV, root / name)).absolute()
     label = name if command == "fit" else f"{name}-{command}"
     folder = _make_new(root, f"{label}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -51,26 +52,27 @@ def drop_if_empty(folder: Path) -> None:
 
 
 def latest_checkpoint(root: Path, name: str) -> Path:
-    """``last.ckpt`` of the newest run of a recipe.
+    """``last.ckpt`` of the newest run of a recipe, a file or a folder.
+
+    One that was being replaced when its run was killed comes back first.
 
     Raises:
         UserError: There is none.
     """
     of_this_recipe = re.compile(re.escape(name) + r"-\d{8}-\d{6}(-\d+)?")
-    found = sorted(
-        (
-            path
-            for path in root.glob(f"*/{CHECKPOINTS}/{LAST}")
-            if of_this_recipe.fullmatch(path.parent.parent.name)
-        ),
-        key=lambda path: path.stat().st_mtime,
-    )
+    runs = [path for path in root.glob("*") if of_this_recipe.fullmatch(path.name)]
+    places = [run / CHECKPOINTS / LAST for run in runs]
+    if is_first_process():
+        for place in places:
+            sweep(place)
+    found = [place for place in places if place.exists()]
     if not found:
         raise UserError(f"--ckpt_path last: no {LAST} under {root}/{name}-*/{CHECKPOINTS}")
-    return found[-1]
+    return max(found, key=lambda path: path.stat().st_mtime)
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
+    """Whether this process is the first of all, however they were launched."""
     ranks = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
     return all(rank == "0" for rank in ranks)
 

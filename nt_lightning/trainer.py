@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from rich.console import Console
 
 from nt_lightning.data.score_report import score_report
+from nt_lightning.doctor.examination import run_doctor
 from nt_lightning.errors import UserError
+from nt_lightning.forecast.command import forecast
+from nt_lightning.forecast.device import Gpu, device_of
+from nt_lightning.forecast.planned import planned_of
+from nt_lightning.forecast.steps import Limits
 from nt_lightning.preview import preview
 from nt_lightning.student.naturalness.data import ResponseScoring
 from nt_lightning.student.naturalness.extremes import extreme_steps
@@ -17,7 +23,9 @@ from nt_lightning.subset import write_subset
 
 
 class RecipeTrainer(Trainer):
-    """A trainer that also knows ``preview``, ``select`` and ``score``."""
+    """A trainer that also knows ``doctor``, ``preview``, ``select``, ``score`` and ``forecast``."""
+
+    recipe: Any = None  # the recipe's own trainer, which ``forecast`` does not make
 
     def preview(
         self,
@@ -41,6 +49,27 @@ class RecipeTrainer(Trainer):
         datamodule.prepare_data()
         datamodule.setup("preview")
         preview(datamodule, num_examples, Path(html) if html else None)  # type: ignore[arg-type]
+
+    def doctor(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Prove the exactness claims on this recipe's student, data and machine.
+
+        One line a check, ``doctor.json`` in the run's folder, exit code 1 where one fails. One
+        device, whatever the strategy: the ranks of a world are played one after the other.
+
+        Args:
+            model: ``MaskedSFT``; it is loaded as the recipe says.
+            datamodule: The traces; they are prepared where the cache does not hold them.
+            ckpt_path: Unused; a saved config holds it.
+            weights_only: Unused; a saved config holds it.
+        """
+        if self.is_global_zero and not run_doctor(self, model, datamodule):
+            raise SystemExit(1)
 
     def select(
         self,
@@ -100,3 +129,44 @@ class RecipeTrainer(Trainer):
                 Console().print(table, "")
             page = write_score_page(report, Path(self.default_root_dir))
             print(f"scores: {scores.folder}\nreport: {page}")
+
+    def forecast(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        gpu: Gpu = "auto",
+        mfu: float = 0.4,
+        peak_tflops: float | None = None,
+        memory_gb: float | None = None,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Forecast steps, FLOPs, memory of each device and time of ``fit``; no weights are loaded.
+
+        Args:
+            model: The student; of it ``config.json`` and the tokenizer are read.
+            datamodule: The traces.
+            gpu: The device; ``auto`` is this machine's. How many: ``trainer.devices``,
+                ``trainer.num_nodes``.
+            mfu: Model FLOPs utilisation of a busy device that the time is stated for; 0.4 is our
+                choice.
+            peak_tflops: Dense bfloat16 peak of a device in 1e12 FLOP/s, in place of the known one.
+            memory_gb: Memory of a device in GiB, in place of the known one.
+            ckpt_path: Unused; a saved config holds it.
+            weights_only: Unused; a saved config holds it.
+        """
+        planned = planned_of(self.recipe, gpu)
+        device = device_of(
+            gpu, peak_tflops, memory_gb, on_gpu=planned.on_gpu, per_node=planned.per_node
+        )
+        datamodule.prepare_data()
+        datamodule.setup("forecast")
+        forecast(
+            model,
+            datamodule,  # type: ignore[arg-type]
+            planned,
+            device,
+            mfu=mfu,
+            limits=Limits(self.max_epochs or 0, self.max_steps, self.limit_train_batches),  # type: ignore[attr-defined]
+            folder=Path(self.default_root_dir),
+        )

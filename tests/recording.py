@@ -18,7 +18,8 @@ class Recorder(Callback):
     Args:
         folder: Where these files and, at the end, ``weights.pt`` go.
         kill_at: Step before whose update the process kills itself with SIGKILL.
-        interrupt_at: Step in whose first micro-batch the process gets SIGINT.
+        interrupt_at: Step in whose first micro-batch the process gets a signal.
+        interrupt_with: The signal.
         poison_at: Step before which a weight becomes NaN.
     """
 
@@ -28,9 +29,11 @@ class Recorder(Callback):
         kill_at: int | None = None,
         interrupt_at: int | None = None,
         poison_at: int | None = None,
+        interrupt_with: str = "SIGINT",
     ) -> None:
         self.folder = Path(folder)
         self.kill_at, self.interrupt_at, self.poison_at = kill_at, interrupt_at, poison_at
+        self.signal = signal.Signals[interrupt_with]
         self.rows: list[int] = []
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -52,7 +55,7 @@ class Recorder(Callback):
     ) -> None:
         micro_batches = trainer.accumulate_grad_batches
         if batch_idx % micro_batches == 0 and trainer.global_step + 1 == self.interrupt_at:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.signal)
         if (batch_idx + 1) % micro_batches:
             return
         ids = trainer.datamodule.trace_ids(self.rows)

@@ -26,6 +26,7 @@ from nt_lightning.data.assemble import (
 from nt_lightning.data.audit import write_audit
 from nt_lightning.data.batch import PackedTraces
 from nt_lightning.data.budget import Budget
+from nt_lightning.data.certificate import CERTIFICATE, certify, refuse_uncertified
 from nt_lightning.data.choose import Responses, one_per_question
 from nt_lightning.data.filters import Filters
 from nt_lightning.data.identity import identity_of, own_arguments
@@ -261,13 +262,22 @@ class TraceDataModule(LightningDataModule, ABC):
         with replacing_folder(folder) as partial:
             picked = pick(pool, self.wanted, self)
             write_audit(pool, self.wanted, picked, self.about, partial)
-            write_json(
-                partial / "info.json",
-                assemble(pool, self.wanted, picked, self.formatter, partial),
-            )
+            info = assemble(pool, self.wanted, picked, self.formatter, partial)
+            write_json(partial / "info.json", info)
+            write_json(partial / CERTIFICATE, self.certify(pool, partial, info))
+
+    def certify(self, pool: Pool, folder: Path, info: dict[str, Any]) -> dict[str, Any]:
+        """The mask certificate of the tokenised traces in a folder, made anew."""
+        max_tokens, on_long = self.wanted.max_tokens, self.wanted.on_long
+        return certify(pool, folder, self.formatter, info, max_tokens=max_tokens, on_long=on_long)
 
     def setup(self, stage: str) -> None:
-        """Open the tokenised traces and set the gradient accumulation that the plan needs."""
+        """Open the tokenised traces and set the gradient accumulation that the plan needs.
+
+        Raises:
+            UserError: The mask certificate says that traces are not fit to train on, or no
+                validation traces are there to be validated on.
+        """
         if self._needs_questions_alone():
             return
         folder = self.folder
@@ -277,6 +287,7 @@ class TraceDataModule(LightningDataModule, ABC):
         if stage in ("validate", "test") and not self.wanted.num_val:
             raise UserError(f"data.num_val is 0; {stage} needs at least 1")
         if stage == "fit":
+            refuse_uncertified(folder)
             if not self.wanted.num_val:
                 self._need_trainer().limit_val_batches = 0
             self._set_accumulation()

@@ -1,40 +1,11 @@
-"""Checkpoints that are either whole or absent."""
+"""What a checkpoint says: its place in the training, its student and its data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.fabric.plugins import TorchCheckpointIO
-
 from nt_lightning.errors import UserError
-from nt_lightning.files import replacing_file
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Streams a checkpoint to a file beside its place, flushes it and renames it.
-
-    Lightning's own copies the whole checkpoint in memory first, and returns silently when the
-    folder cannot be written.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
-        """Write the checkpoint.
-
-        Raises:
-            UserError: It could not be written; an older file at ``path`` is as it was.
-        """
-        try:
-            with replacing_file(Path(path)) as partial:
-                torch.save(checkpoint, partial)
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"the checkpoint {path} could not be written: {error}; older checkpoints are intact"
-            ) from error
 
 
 def align_to_step(checkpoint: dict[str, Any], accumulate: int, batches_per_epoch: int) -> None:

@@ -83,6 +83,11 @@ class StudentModule(LightningModule):
         if self.model is not None:
             return
         attention.register()
+        if self.device_mesh is not None and self.trainer.state.fn == "predict":
+            raise UserError(
+                "predict does not run on a student that is shared out over devices: ranks would "
+                "wait for each other at different responses; export the checkpoint, or use ddp"
+            )
         if self.device_mesh is None:
             model = self._load()
             self._prepare(model)

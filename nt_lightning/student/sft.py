@@ -12,7 +12,6 @@ from torch.distributed.tensor import DTensor
 
 from nt_lightning.data.batch import PackedBatch
 from nt_lightning.errors import UserError
-from nt_lightning.student.bad_steps import NonFiniteStep as NonFiniteStep
 from nt_lightning.student.bad_steps import Step, report
 from nt_lightning.student.guard import Guard, StepGuard
 from nt_lightning.student.head import head_of

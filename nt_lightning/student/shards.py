@@ -1,150 +1,203 @@
-"""Reading a sharded checkpoint without running what is in it.
+"""Checkpoints in parts: every rank writes its shards, and any number of ranks reads them.
 
-torch's own reader unpickles ``.metadata`` and every value that is no tensor, so that a checkpoint
-could run code. Here ``.metadata`` may name torch's descriptions of tensors and nothing else, and
-values are read as ``torch.load(weights_only=True)`` reads them.
+A folder holds ``shard-<rank>.pt``, a dict of boxes; ``meta.pt``, the checkpoint with an empty
+tensor on the meta device for every sharded one; and ``manifest.json``, the seal of both. The form
+is ours: PyTorch's own keeps its table of contents as a pickle that is executed when it is read.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PosixPath
-from typing import Any
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributed import checkpoint as dcp
-from torch.distributed.checkpoint import filesystem, metadata
-from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
-from torch.distributed.checkpoint.planner import ReadItem
+from torch.distributed.tensor import DTensor
 
 from nt_lightning.errors import UserError
 
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    **{
-        (cls.__module__, cls.__qualname__): cls
-        for cls in (
-            metadata.Metadata,
-            metadata.MetadataIndex,
-            metadata.StorageMeta,
-            metadata.TensorProperties,
-            metadata.TensorStorageMetadata,
-            metadata.BytesStorageMetadata,
-            metadata.ChunkStorageMetadata,
-            metadata._MEM_FORMAT_ENCODING,
-            filesystem._StorageInfo,
-            torch.Size,
-            PosixPath,
-        )
-    },
-    ("torch.serialization", "_get_layout"): torch.serialization._get_layout,
-}
+META = "meta.pt"
+_Change = Callable[[str, Tensor], Tensor]
 
 
-class _MetadataUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        found: Any = _ALLOWED.get((module, name))
-        if found is None and module == "torch":
-            found = getattr(torch, name, None)
-            found = found if isinstance(found, torch.dtype) else None
-        if found is None:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no tensor's metadata")
-        return found
-
-
-class ShardReader(dcp.FileSystemReader):
-    """torch's reader of a folder of shards; its ``.metadata`` cannot run code.
+class Box(NamedTuple):
+    """A part of a tensor.
 
     Args:
-        folder: The checkpoint.
+        start: Its first element's place in every dimension.
+        values: What is there.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.folder = folder
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """What the folder holds.
-
-        Raises:
-            UserError: It is damaged, or names anything but tensors' metadata.
-        """
-        try:
-            content = (self.folder / ".metadata").read_bytes()
-            found = _MetadataUnpickler(io.BytesIO(content)).load()
-        except (OSError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
-            raise UserError(
-                f"{self.folder} is no sharded checkpoint, or damaged: {error}"
-            ) from None
-        if not isinstance(found, Metadata):
-            raise UserError(f"{self.folder} is no sharded checkpoint: .metadata holds none")
-        found.storage_meta = found.storage_meta or StorageMeta()
-        found.storage_meta.load_id = self.load_id
-        return found
+    start: tuple[int, ...]
+    values: Tensor
 
 
-class ShardPlanner(DefaultLoadPlanner):
-    """torch's planner; values that are no tensors are plain ones, or refused."""
+class Parts(NamedTuple):
+    """A checkpoint that was read without its sharded tensors.
 
-    def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
-        """Take one value over."""
-        content = torch.load(value, weights_only=True)
-        safe = io.BytesIO()
-        torch.save(content, safe)
-        safe.seek(0)
-        super().load_bytes(read_item, safe)
+    Args:
+        outline: The checkpoint; a sharded tensor is one on the meta device.
+        boxes: Parts of the sharded tensors by their keys, mapped into memory.
+    """
+
+    outline: dict[str, Any]
+    boxes: dict[str, list[Box]]
 
 
-def load_shards(state: dict[str, Any], folder: Path) -> None:
-    """Fill a state dict in place from a folder of shards; every rank reads what it needs.
+def shard_name(rank: int) -> str:
+    """The file of a rank's shards."""
+    return f"shard-{rank:05d}.pt"
+
+
+def change_tensors(value: Any, change: _Change, key: str = "") -> Any:
+    """A nested value of dicts and lists with ``change(key, tensor)`` in place of every tensor.
+
+    Keys are the way there: ``state_dict/norm.weight``, ``optimizer_states/0/state/3/exp_avg``.
+    """
+    if isinstance(value, Tensor):
+        return change(key, value)
+    if isinstance(value, dict):
+        return {
+            name: change_tensors(entry, change, f"{key}/{name}" if key else str(name))
+            for name, entry in value.items()
+        }
+    if isinstance(value, list):
+        return [
+            change_tensors(entry, change, f"{key}/{place}") for place, entry in enumerate(value)
+        ]
+    return value
+
+
+def split(checkpoint: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Box]]:
+    """What one rank writes of a checkpoint, and what each writes; nothing is copied.
 
     Raises:
-        UserError: The folder is damaged, or holds what is no plain value.
+        UserError: The optimizer keeps values of its own on every rank, such as those of 8 bits.
     """
-    ShardReader(folder).read_metadata()  # torch would tell of an error in a page
-    alone = not torch.distributed.is_initialized()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*in a single process.*")  # as intended
-        try:
-            dcp.load(
-                state, storage_reader=ShardReader(folder), planner=ShardPlanner(), no_dist=alone
+    shards: dict[str, Box] = {}
+
+    def part(key: str, tensor: Tensor) -> Tensor:
+        if isinstance(tensor, DTensor):
+            shards[key] = _own_box(tensor)
+            return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+        if key.startswith("optimizer_states/") and tensor.ndim:
+            raise UserError(
+                f"the optimizer's state {key} is a plain tensor of {list(tensor.shape)}, which the "
+                "ranks cannot put together; under fsdp2 an optimizer's state has to be sharded as "
+                "the weights are (torch.optim's are)"
             )
-        except (dcp.api.CheckpointException, RuntimeError, pickle.UnpicklingError) as error:
-            raise UserError(f"{folder} could not be read: {error}") from None
+        return tensor.detach()
+
+    return change_tensors(checkpoint, part), shards
 
 
-class ShardedTensors(Mapping[str, Tensor]):
-    """Tensors of a sharded checkpoint by name, each read whole when it is asked for.
+def open_parts(folder: Path, shards: Iterable[str]) -> Parts:
+    """Read a checkpoint's outline and map its shards; they have been checked.
 
     Args:
         folder: The checkpoint.
-        prefix: Keys that begin so are the mapping's, without it.
+        shards: Names of its files of shards.
+    """
+    boxes: dict[str, list[Box]] = {}
+    for name in shards:
+        for key, (start, values) in read_mapped(folder / name).items():
+            boxes.setdefault(key, []).append(Box(tuple(start), values))
+    return Parts(read_mapped(folder / META), boxes)
+
+
+def read_mapped(path: Path) -> Any:
+    """A file of ``torch.save`` in mapped memory, without executing what it may hold."""
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+
+
+def whole(parts: Parts) -> dict[str, Any]:
+    """The checkpoint with every tensor whole."""
+
+    def fetch(key: str, tensor: Tensor) -> Tensor:
+        if not tensor.is_meta:
+            return tensor
+        target = Box((0,) * tensor.ndim, torch.empty(tensor.shape, dtype=tensor.dtype))
+        return _filled(key, target, parts.boxes.get(key, []))
+
+    if not parts.boxes:
+        return parts.outline
+    return change_tensors(parts.outline, fetch)  # type: ignore[no-any-return]
+
+
+def sharded_like(parts: Parts, like: Callable[[str], Tensor | None]) -> dict[str, Any]:
+    """The checkpoint with this rank's shards alone.
+
+    Args:
+        parts: Sharded or not.
+        like: The tensor of this run that a key's values are for, or whose state they are; None
+            where there is none: a sharded tensor then stays empty.
+
+    Raises:
+        UserError: A tensor has another shape than its counterpart.
     """
 
-    def __init__(self, folder: Path, prefix: str) -> None:
-        self.folder, self.prefix = folder, prefix
-        self._entries = {
-            key.removeprefix(prefix): entry
-            for key, entry in ShardReader(folder).read_metadata().state_dict_metadata.items()
-            if key.startswith(prefix) and isinstance(entry, TensorStorageMetadata)
-        }
+    def fetch(key: str, tensor: Tensor) -> Tensor:
+        ours = like(key)
+        if not isinstance(ours, DTensor) or not tensor.ndim:
+            return tensor
+        if ours.shape != tensor.shape:
+            raise UserError(
+                f"the checkpoint's {key} has shape {list(tensor.shape)}; this student's has "
+                f"{list(ours.shape)}"
+            )
+        local = ours.to_local()
+        values = torch.empty(local.shape, dtype=tensor.dtype, device=local.device)
+        sources = parts.boxes[key] if tensor.is_meta else [Box((0,) * tensor.ndim, tensor)]
+        _filled(key, Box(_own_box(ours).start, values), sources)
+        return DTensor.from_local(
+            values,
+            ours.device_mesh,
+            ours.placements,
+            run_check=False,
+            shape=ours.shape,
+            stride=ours.stride(),
+        )
 
-    def __getitem__(self, name: str) -> Tensor:
-        entry = self._entries[name]
-        tensor = torch.empty(entry.size, dtype=entry.properties.dtype)
-        load_shards({self.prefix + name: tensor}, self.folder)
-        return tensor
+    return change_tensors(parts.outline, fetch)  # type: ignore[no-any-return]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
 
-    def __len__(self) -> int:
-        return len(self._entries)
+def _own_box(tensor: DTensor) -> Box:
+    """This rank's part of a tensor."""
+    local = tensor.to_local().detach()
+    if not local.numel():  # more ranks than rows
+        return Box((0,) * tensor.ndim, local)
+    [chunk] = tensor.__create_chunk_list__()
+    return Box(tuple(chunk.offsets), local)
 
-    def shape(self, name: str) -> torch.Size:
-        """Shape of a tensor, which is not read for it."""
-        return self._entries[name].size
+
+def _filled(key: str, target: Box, sources: list[Box]) -> Tensor:
+    """The target's values, copied from where the sources overlap it.
+
+    Raises:
+        UserError: The sources leave a gap.
+    """
+    missing = target.values.numel()
+    done: set[tuple[int, ...]] = set()
+    for source in sources:
+        low = tuple(map(max, target.start, source.start))
+        high = tuple(map(min, _end(target), _end(source)))
+        if low in done or any(a >= b for a, b in zip(low, high, strict=True)):
+            continue  # a replica of what is there already; apart
+        done.add(low)
+        place = _slices(low, high, target.start)
+        target.values[place] = source.values[_slices(low, high, source.start)]
+        missing -= target.values[place].numel()
+    if missing:
+        raise UserError(f"the checkpoint is damaged: {missing:,} values of {key} are in no shard")
+    return target.values
+
+
+def _end(box: Box) -> tuple[int, ...]:
+    return tuple(a + n for a, n in zip(box.start, box.values.shape, strict=True))
+
+
+def _slices(
+    low: tuple[int, ...], high: tuple[int, ...], start: tuple[int, ...]
+) -> tuple[slice, ...]:
+    return tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))

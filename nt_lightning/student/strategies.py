@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy, StrategyRegistry
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nt_lightning.student.checkpoint_io import check_together, open_checkpoint, save_folder
+from nt_lightning.student.shards import sharded_like
 
 
 class FSDP2Strategy(ModelParallelStrategy):
     """ModelParallelStrategy with data parallelism over all devices of all nodes.
 
     Lightning's own default is tensor parallelism within a node: two devices would then read the
-    same batches and nothing would say so.
+    same batches and nothing would say so. A checkpoint is a folder of every rank's shards, whole or
+    absent; it is read by any number of devices, also by one without this strategy, and so are the
+    files of one device and of ddp here.
 
     Args:
-        save_distributed_checkpoint: Every rank writes its own shards into one folder; false
-            gathers the weights into one file on rank 0.
         process_group_backend: ``nccl`` or ``gloo``; chosen by the device if it is null.
     """
 
-    def __init__(
-        self,
-        save_distributed_checkpoint: bool = True,
-        process_group_backend: str | None = None,
-    ) -> None:
+    def __init__(self, process_group_backend: str | None = None) -> None:
         super().__init__(
             data_parallel_size="auto",
             tensor_parallel_size=1,
-            save_distributed_checkpoint=save_distributed_checkpoint,
             process_group_backend=process_group_backend,
         )
 
@@ -33,6 +37,69 @@ class FSDP2Strategy(ModelParallelStrategy):
         """All devices share the data."""
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
+
+    # -- checkpoints: the same entries as on one device, with shards in place of tensors ----------
+
+    @property
+    def lightning_restore_optimizer(self) -> bool:
+        """Lightning hands over the optimizer's state as on one device."""
+        return True
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """This rank's shards of the weights; nothing is gathered or copied."""
+        assert self.lightning_module is not None
+        return self.lightning_module.state_dict()
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """This rank's shards of an optimizer's state; nothing is gathered or copied."""
+        return optimizer.state_dict()
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a folder, all ranks together.
+
+        Raises:
+            CheckpointNotWritten: On all ranks, where any of them could not write.
+        """
+        save_folder(checkpoint, Path(self.broadcast(str(filepath))))
+
+    def load_checkpoint(
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """This rank's shards of a folder or of a file; nothing in it is executed.
+
+        Raises:
+            UserError: On all ranks, where it is damaged or its tensors have other shapes.
+        """
+        path = Path(self.broadcast(str(checkpoint_path)))
+        check_together(path)
+        return sharded_like(open_checkpoint(path), self._counterparts())
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Put this rank's shards into the model."""
+        Strategy.load_model_state_dict(self, checkpoint, strict=strict)
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Put this rank's shards into the optimizer."""
+        Strategy.load_optimizer_state_dict(self, checkpoint)
+
+    def _counterparts(self) -> Callable[[str], Tensor | None]:
+        """Which of this run's tensors a checkpoint's entry is for, by its key."""
+        assert self.lightning_module is not None
+        found: dict[str, Tensor] = {
+            f"state_dict/{name}": value
+            for name, value in self.lightning_module.state_dict().items()
+        }
+        for index, optimizer in enumerate(self.optimizers):
+            parameters = (p for group in optimizer.param_groups for p in group["params"])
+            for place, parameter in enumerate(parameters):
+                found[f"optimizer_states/{index}/state/{place}"] = parameter
+
+        def counterpart(key: str) -> Tensor | None:
+            return found.get(key if key.startswith("state_dict/") else key.rpartition("/")[0])
+
+        return counterpart
 
 
 StrategyRegistry.register(

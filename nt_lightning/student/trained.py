@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from nt_lightning.errors import UserError
+from nt_lightning.student.checkpoint_io import check_checkpoint, open_checkpoint
 from nt_lightning.student.loading import LoRA, Quantization
+from nt_lightning.student.shards import Parts, whole
 from nt_lightning.traces.modes import ThinkModes
 
 _PREFIX = "model."
@@ -52,8 +50,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UserError: It is damaged, or of something else than MaskedSFT.
     """
-    content, weights = _read_shards(path) if path.is_dir() else _read_file(path)
+    check_checkpoint(path)
+    parts = open_checkpoint(path)
+    content = parts.outline
     ours = content.get("nt_lightning")
+    trained = {"state_dict": content.get("state_dict") or {}}
+    weights = whole(Parts(trained, parts.boxes))["state_dict"]
     if not isinstance(ours, dict) or not weights:
         raise UserError(f"{path} is no checkpoint of MaskedSFT: it has no entry 'nt_lightning'")
     return Checkpoint(
@@ -67,38 +69,3 @@ def read_checkpoint(path: Path) -> Checkpoint:
         step=int(content["global_step"]),
         epoch=int(content["epoch"]),
     )
-
-
-def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (RuntimeError, OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is no checkpoint, or is damaged: {_first_line(error)}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is no checkpoint of MaskedSFT: it holds no dict")
-    return content, content.get("state_dict") or {}
-
-
-def _read_shards(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Weights of a sharded checkpoint (FSDP); its optimizer state is not read."""
-    from torch.distributed import checkpoint as dcp
-    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-
-    meta = path / "meta.pt"  # Lightning's name
-    if not (path / ".metadata").is_file() or not meta.is_file():
-        raise UserError(f"{path} is a folder, but no sharded checkpoint of Lightning")
-    content = torch.load(meta, map_location="cpu", weights_only=True)
-    reader = dcp.FileSystemReader(path)
-    weights = {
-        key.removeprefix("state_dict."): torch.empty(entry.size, dtype=entry.properties.dtype)
-        for key, entry in reader.read_metadata().state_dict_metadata.items()
-        if key.startswith("state_dict.") and isinstance(entry, TensorStorageMetadata)
-    }
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*in a single process.*")  # as intended
-        dcp.load({"state_dict": weights}, storage_reader=reader, no_dist=True)
-    return content, weights
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

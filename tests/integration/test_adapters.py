@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from nt_lightning.data.selections import RandomSelection
-from nt_lightning.student.checkpoint import AtomicCheckpointIO
+from nt_lightning.student.checkpoint_io import AtomicCheckpointIO
 from nt_lightning.student.loading import LoRA
 from nt_lightning.student.sft import MaskedSFT
 from tests.tiny import save_tiny_pool, save_tiny_student

@@ -18,6 +18,8 @@ ALLOWED = {
     "nt_lightning.evaluation": {"requests", "traces"},
     "nt_lightning.report": {"evaluation", "traces"},
     "nt_lightning.student": {"data", "evaluation", "traces"},
+    "nt_lightning.doctor": {"data", "evaluation", "student"},
+    "nt_lightning.forecast": {"data", "student"},
     "nt_lightning.pool": {"evaluation", "requests", "traces"},
 }
 PACKAGES = {name.rpartition(".")[2] for name in ALLOWED}
@@ -33,6 +35,7 @@ TOP = {
     "preview",
     "progress",
     "runs",
+    "slurm",
     "subset",
     "trainer",
 }

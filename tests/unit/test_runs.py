@@ -1,9 +1,12 @@
 """Run folders: one for each run, found again by the recipe's name."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
+from nt_lightning import files
 from nt_lightning.errors import UserError
 from nt_lightning.runs import choose_run_folder, drop_if_empty, latest_checkpoint
 
@@ -62,3 +65,16 @@ def test_last_is_the_newest_run_of_this_recipe_alone(tmp_path):
     assert latest_checkpoint(tmp_path, "mixed") == newest
     with pytest.raises(UserError, match="no last.ckpt under"):
         latest_checkpoint(tmp_path, "other")
+
+
+def test_a_folder_that_was_being_replaced_comes_back(tmp_path):
+    """Killed between the two renames: the older checkpoint is the one to go on with."""
+    whole = checkpoint(tmp_path, "mixed-20260101-000000", age=0)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    here = files._beside(whole, "old").name.replace(f"-{os.getpid()}.", f"-{dead.pid}.")
+    whole.unlink()
+    (whole.parent / here).mkdir()
+    assert latest_checkpoint(tmp_path, "mixed") == whole
+    assert [path.name for path in whole.parent.iterdir()] == ["last.ckpt"]
+    assert whole.is_dir()

@@ -1,38 +1,13 @@
-"""Checkpoints are whole or absent, and stand at a whole step."""
-
-import resource
+"""Checkpoints stand at a whole step, and belong to one student and its data."""
 
 import pytest
-import torch
 
 from nt_lightning.errors import UserError
 from nt_lightning.student.checkpoint import (
-    AtomicCheckpointIO,
     align_to_step,
     check_same_data,
     check_same_student,
 )
-
-
-def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
-    """A limit on the size of files fails the write as a full disk does: in the middle."""
-    path = tmp_path / "last.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"value": torch.ones(3)}, path)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
-        with pytest.raises(UserError, match=r"last.ckpt could not be written: .*intact"):
-            AtomicCheckpointIO().save_checkpoint({"value": torch.zeros(1_000_000)}, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert torch.load(path, weights_only=True)["value"].tolist() == [1, 1, 1]
-    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
-
-
-def test_an_unwritable_folder_is_an_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="could not be written"):
-        AtomicCheckpointIO().save_checkpoint({}, tmp_path / "file" / "last.ckpt")
 
 
 def checkpoint(processed, steps, batches, epochs=2):

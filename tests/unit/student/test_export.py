@@ -5,21 +5,21 @@ import re
 import subprocess
 import sys
 import time
-import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.distributed import checkpoint as dcp
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from nt_lightning.__main__ import main
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.results import Result, RunResults, write_results
 from nt_lightning.student import hf_folder
+from nt_lightning.student.checkpoint_io import AtomicCheckpointIO
 from nt_lightning.student.export import export
 from nt_lightning.student.loading import LoRA
+from nt_lightning.student.sealed import write_hashed, write_manifest, write_sealed
 from nt_lightning.student.sft import MaskedSFT
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
@@ -48,8 +48,7 @@ def trained(folder, *, system_prompt=None, lora=None, quantization=None, **confi
 
 def save(folder, content):
     path = folder / "run" / "checkpoints" / "last.ckpt"
-    path.parent.mkdir(parents=True)
-    torch.save(content, path)
+    AtomicCheckpointIO().save_checkpoint(content, path)
     return str(path)
 
 
@@ -179,14 +178,21 @@ def test_adapters_of_a_quantised_base_are_merged_into_what_it_computes(tmp_path)
 
 
 def test_a_sharded_checkpoint(tmp_path):
+    """Written by hand: rows of every weight shared out over two ranks, moments beside them."""
     model, content = trained(tmp_path)
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    weights = content.pop("state_dict")
-    moments = {"state": {"0": torch.ones(3)}}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*single process.*")
-        dcp.save({"state_dict": weights, "optimizer_0": moments}, checkpoint_id=path, no_dist=True)
-    torch.save(content, path / "meta.pt")
+    path.mkdir(parents=True)
+    outline = {**content, "state_dict": {}, "optimizer_states": [{"state": {0: torch.ones(3)}}]}
+    shards = [{}, {}]
+    for name, value in content["state_dict"].items():
+        outline["state_dict"][name] = torch.empty_like(value, device="meta")
+        half = len(value) // 2
+        for shard, start in zip(shards, (0, half), strict=True):
+            rows = value[start : start + half].clone()
+            shard[f"state_dict/{name}"] = ((start, *[0] * (value.ndim - 1)), rows)
+    files = {"meta.pt": outline, "shard-0.pt": shards[0], "shard-1.pt": shards[1]}
+    written = {name: write_hashed(part, path / name) for name, part in files.items()}
+    write_manifest(path, written, outline)
     export(str(path), str(tmp_path / "out"), dtype="float32")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     torch.testing.assert_close(logits(again), logits(model))
@@ -212,9 +218,9 @@ def test_wrong_paths(tmp_path, capsys):
     message = refused(capsys, "--ckpt_path", tmp_path / "a.ckpt", "--output", tmp_path / "a.ckpt")
     assert "exists and is not empty" in message
     message = refused(capsys, "--ckpt_path", tmp_path / "a.ckpt", "--output", out)
-    assert "is no checkpoint, or is damaged" in message
+    assert "is no checkpoint that nt_lightning has written, or is damaged" in message
     message = refused(capsys, "--ckpt_path", tmp_path, "--output", out)
-    assert "no sharded checkpoint" in message
+    assert "is a folder, but no checkpoint that nt_lightning has written" in message
     message = refused(capsys, "--ckptpath", tmp_path, "--output", out)
     assert "did you mean ckpt_path?" in message
     message = refused(capsys, "--ckpt_path", "x", "--output", out, "--dtype", "int8")
@@ -224,9 +230,9 @@ def test_wrong_paths(tmp_path, capsys):
 
 def test_checkpoints_of_something_else(tmp_path):
     for number, content in enumerate(
-        ({"state_dict": {}, "nt_lightning": {}}, {"state_dict": {"a": torch.ones(1)}}, [1])
+        ({"state_dict": {}, "nt_lightning": {}}, {"state_dict": {"a": torch.ones(1)}})
     ):
-        torch.save(content, tmp_path / f"{number}.ckpt")
+        write_sealed(content, tmp_path / f"{number}.ckpt")
         with pytest.raises(UserError, match="is no checkpoint of MaskedSFT"):
             export(str(tmp_path / f"{number}.ckpt"), str(tmp_path / "out"))
 

@@ -1,0 +1,1 @@
+"""``doctor``: the exactness claims, proved on the user's own model, data and machine."""
