@@ -25,6 +25,7 @@ COMMANDS = {"generate": generate_pool, "annotate": annotate_pool, "judge": judge
 RECIPES = [path for path in sorted((ROOT / "recipes").rglob("*.yaml")) if path.parent != POOLS]
 # fragments, and the recipe that they are added to with a second --config
 FRAGMENTS = {"embedded": "mixed.yaml", "sizes": "llama3_1_8b/selections/random.yaml"}
+FRAGMENTS["hardware"] = "mixed.yaml"
 BY_SCORE = ("naturalness.yaml", "natural_teacher.yaml")  # they need scores
 FRAGMENTS |= dict.fromkeys(BY_SCORE, "mixed.yaml")
 STUDENTS = ("llama3_1_8b", "qwen2_5_7b")
@@ -37,7 +38,7 @@ class ReadRecipe(LightningCLI):
 
 
 def test_none_is_missing():
-    assert len(RECIPES) == 60
+    assert len(RECIPES) == 65
     assert {path.stem for path in POOLS.iterdir()} == set(COMMANDS)
 
 
@@ -71,7 +72,8 @@ def test_recipe(recipe: Path, tmp_path, monkeypatch):
     if top in FRAGMENTS:
         configs = ["--config", str(ROOT / "recipes" / FRAGMENTS[top]), *configs]
     arguments = [*configs, "--trainer.default_root_dir", str(tmp_path), "--trainer.accelerator=cpu"]
-    cli = ReadRecipe(**cli_arguments(), run=False, args=[*arguments, "--trainer.devices=1"])
+    arguments += ["--trainer.devices=1", "--trainer.num_nodes=1"]
+    cli = ReadRecipe(**cli_arguments(), run=False, args=arguments)
     if top == "score":  # of the command `score`, which trains nothing
         assert type(cli.model).__name__ == "NaturalnessScorer"
         assert f"nt_lightning score --config recipes/score/{recipe.name}" in recipe.read_text()
@@ -84,7 +86,9 @@ def test_recipe(recipe: Path, tmp_path, monkeypatch):
         return
     assert type(cli.model).__name__ == "MaskedSFT"
     assert cli.datamodule.model_name == cli.model.model_name
-    assert isinstance(cli.datamodule.pool_source, str) == (top in (*STUDENTS, "sizes"))
+    assert isinstance(cli.datamodule.pool_source, str) == (
+        top in (*STUDENTS, "sizes", "llama3_3_70b")
+    )
     names = {type(callback).__name__ for callback in cli.trainer.callbacks}
     assert {"RNGState", "RunSummary", "Throughput", "BenchmarkEvaluation"} <= names
     if recipe.parent == ROOT / "recipes" / "embedded" / "selections" or top in BY_SCORE:
@@ -135,6 +139,31 @@ def test_the_students_have_the_same_rows():
         sorted(p.name for p in (ROOT / "recipes" / s / "selections").iterdir()) for s in STUDENTS
     ]
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "world"), [("cpu", 1), ("one_gpu", 1), ("fsdp2_8", 8), ("fsdp2_multinode", 24)]
+)
+def test_hardware_changes_the_trainer_alone(name, world):
+    recipe = ROOT / "recipes" / "hardware" / f"{name}.yaml"
+    body = yaml.safe_load(recipe.read_text())
+    assert body.keys() == {"trainer"}
+    keys = {"accelerator", "devices", "num_nodes", "strategy", "precision"}
+    trainer = body["trainer"]
+    assert trainer.keys() == keys
+    assert trainer["devices"] * trainer["num_nodes"] == world
+    assert trainer["strategy"] == ("fsdp2" if world > 1 else "auto")
+    assert "--config recipes/hardware/" in recipe.read_text()
+
+
+def test_the_70b_recipe_is_the_8b_one_of_another_student():
+    bodies = [
+        yaml.safe_load((ROOT / "recipes" / name).read_text())
+        for name in ("llama3_1_8b/selections/random.yaml", "llama3_3_70b/random.yaml")
+    ]
+    students = [body["model"]["init_args"].pop("model_name") for body in bodies]
+    assert students == ["meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.3-70B-Instruct"]
+    assert bodies[0] == bodies[1]
 
 
 def test_sizes_change_traces_and_the_epochs_of_the_paper():
