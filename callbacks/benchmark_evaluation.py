@@ -47,7 +47,9 @@ class BenchmarkEvaluation(Callback):
     under ``fast_dev_run``.
 
     Args:
-        benchmarks: What to run, each by ``class_path``; their names must differ.
+        benchmarks: What to run, each by ``class_path``, such as ``evals.math_500.Math500``; their
+            names must differ. With a recipe, ``--trainer.callbacks.benchmarks.help CLASS_PATH``
+            explains the arguments of one, and without a class it lists them.
         modes: Think modes to ask in: ``no_think``, ``adaptive``, ``think``.
         every_n_steps: Evaluate after every so many optimizer steps; null: only before and after.
         before: Evaluate the student before its first step (stage ``before``).
@@ -57,15 +59,17 @@ class BenchmarkEvaluation(Callback):
             counted as truncated or looped, not as an answer.
         max_seconds: Limit for generating one benchmark in one mode; responses that are unfinished
             then are not evaluated. Null: no limit. Cached responses take no time.
-        max_total_tokens: The same in generated tokens, over all devices.
-        batch_size: Responses generated at a time on each device.
+        max_total_tokens: The same in generated tokens, over all devices. Of a served student
+            prompts count, too, and a request goes only where its longest reply fits.
+        batch_size: Responses generated at a time on each device; halved where the memory does not
+            suffice, for all further evaluations of the run.
         temperature: 0 is greedy; null is the paper's: 0.6 for Llama students, 0.7 for Qwen.
         top_p: Nucleus of the sampling, above 0, up to 1; null is the paper's: 0.95 and 1.0.
         seed: Seed of the sampling.
         repeats: Responses per problem, or a number for each benchmark by its name, such as
             {gpqa_diamond: 24, math_500: 16}; the standard error knows which belong together.
-        forcing: Close an open think block at a cap, or make the student think on; null leaves it
-            to the student.
+        forcing: Close an open think block at a cap, {max_thinking_tokens: 8192}, or make the
+            student think on, {num_waits: 1, wait: Wait}; null leaves it to the student.
         reuse: Take finished responses of the same weights to the same prompts from the cache.
 
     Raises:
@@ -111,6 +115,7 @@ class BenchmarkEvaluation(Callback):
             "reuse": reuse,
         }
         self._seen_step = 0
+        self._fitting: int | None = None  # the batch size that the memory had room for
 
     # -- Lightning's hooks -----------------------------------------------------------------------
 
@@ -123,6 +128,8 @@ class BenchmarkEvaluation(Callback):
                 self._check(trainer, pl_module)
         except UserError as error:
             raise UserError(f"{type(self).__name__}: {error}") from error
+        if stage == "test":
+            trainer.test_loop.verbose = False  # every metric in a line, beside the matrix
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate before the first step; a resumed run did so already."""
@@ -169,7 +176,7 @@ class BenchmarkEvaluation(Callback):
             self.on_train_end(trainer, pl_module)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate in ``trainer.test``, which returns and prints the numbers."""
+        """Evaluate in ``trainer.test``, which returns the numbers."""
         if _is_rehearsal(trainer):
             return
         metrics = self._evaluate(trainer, pl_module, "test")
@@ -246,7 +253,8 @@ class BenchmarkEvaluation(Callback):
         """An evaluation of the student as it is, after which everything is as it was."""
         datamodule, settings = _datamodule(trainer), self.settings
         open_engine: Any = pl_module.engine
-        with isolate_rng(), open_engine(datamodule.formatter, settings.batch_size) as engine:
+        batch_size = self._fitting or settings.batch_size
+        with isolate_rng(), open_engine(datamodule.formatter, batch_size) as engine:
             yield Evaluation(
                 engine,
                 datamodule.formatter,
@@ -260,6 +268,7 @@ class BenchmarkEvaluation(Callback):
                 device=pl_module.device,
                 poll=lambda: _stop_on_sigterm(trainer),
             )
+            self._fitting = engine.batch_size
 
     @staticmethod
     def _log_directly(trainer: Trainer, metrics: dict[str, float]) -> None:

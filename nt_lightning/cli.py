@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -51,6 +53,7 @@ from nt_lightning.trainer import RecipeTrainer
 
 log = logging.getLogger(__name__)
 EXIT_SIGINT, EXIT_SIGTERM = 130, 143
+CTRL_C = signal.default_int_handler
 # a recipe for many devices is forecast where there are none
 WITHOUT_DEVICES: dict[str, Any] = {
     "accelerator": "cpu",
@@ -101,6 +104,7 @@ class CLI(LightningCLI):
     running: Trainer | None = None
     run_folder: Path | None = None
     job: Job | None = None
+    heard_ctrl_c = False
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -122,6 +126,8 @@ class CLI(LightningCLI):
         root = Path(config.trainer.default_root_dir or "runs")
         name = _recipe_name(config.get("config"))
         CLI.job = Job.here(root) if self.subcommand == "fit" else None
+        if self.subcommand == "fit" and signal.getsignal(signal.SIGINT) == CTRL_C:
+            signal.signal(signal.SIGINT, _hear_ctrl_c)
         if CLI.job is not None and config.get("ckpt_path") is None:
             config.ckpt_path = CLI.job.checkpoint
         if config.get("ckpt_path") == "last":
@@ -200,6 +206,7 @@ def cli_arguments() -> dict[str, Any]:
 def run(argv: Sequence[str] | None) -> int:
     """Parse and run a trainer command; returns the exit code."""
     CLI.running = CLI.run_folder = CLI.job = None
+    CLI.heard_ctrl_c = False
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]  # what a strategy that launches processes runs again
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -210,7 +217,7 @@ def run(argv: Sequence[str] | None) -> int:
         _say_how_to_go_on()
         if CLI.job is not None:
             CLI.job.requeue()
-        return EXIT_SIGTERM
+        return EXIT_SIGINT if CLI.heard_ctrl_c else EXIT_SIGTERM
     except SystemExit as stop:
         trainer = CLI.running
         if trainer is not None and trainer.state.status == TrainerStatus.INTERRUPTED:
@@ -225,9 +232,24 @@ def run(argv: Sequence[str] | None) -> int:
             raise
         raise UserError(one_line(str(error))) from error
     finally:
+        if signal.getsignal(signal.SIGINT) == _hear_ctrl_c:
+            signal.signal(signal.SIGINT, CTRL_C)
         if CLI.run_folder is not None:
             drop_if_empty(CLI.run_folder)
     return 0
+
+
+def _hear_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """Stop a training as SIGTERM does, behind a micro-batch; a second Ctrl+C ends it at once.
+
+    An exception in the middle of an update would leave weights that no longer belong to the step
+    that a checkpoint names.
+    """
+    if not callable(signal.getsignal(signal.SIGTERM)):  # nobody would hear of it
+        CTRL_C(number, frame)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    CLI.heard_ctrl_c = True
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _say_how_to_go_on() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
-from nt_lightning.mistakes import Mistake, deeper, unknown_class, unknown_key
+from nt_lightning.mistakes import Mistake, deeper, no_value, own_classes, unknown_class, unknown_key
 from nt_lightning.places import SPEC, find_bad_yaml, find_key, find_odd_key, find_value
 
 if TYPE_CHECKING:  # a mixin: the class beside it is jsonargparse's or Lightning's
@@ -24,7 +24,7 @@ MAX_WIDTH = 320
 ROOM = 285  # for a mistake and what is allowed, beside the name of the command
 _DATA_FILES = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv")
 _KEY = re.compile(r'^-? ?Parser key "(?P<key>[^"]+)":? ?(?P<rest>.*)$')
-_NO_VALUE = re.compile(r"^argument (?P<option>--[\w.]+): expected one argument$")
+_NO_VALUE = re.compile(r"^argument (?P<option>--[\w.]+)(/--[\w.]+\+)?: expected one argument$")
 _NOISE = (
     "Does not validate against any",
     "Subtypes:",
@@ -85,13 +85,17 @@ class ShortErrors(_Parser):
             super().error(message, ex)
         message = str(message)
         if match := _NO_VALUE.match(message):
-            message = f"{_bare_option(match['option'], self.args)} has no value; give one"
-        mistake = unknown_key(message, self) or unknown_class(message, self.class_names)
+            message = no_value(_bare_option(match["option"], self.args), self._all_class_names)
+        mistake = unknown_key(message, self) or unknown_class(message, self._all_class_names)
         self.exit(EXIT_USER_ERROR, short_error(self.prog, message, mistake, config_files()))
 
     def class_names(self, key: str) -> list[str]:
         """Short names of the classes that the value of a key may have; empty: not known."""
         return []
+
+    def _all_class_names(self, key: str) -> list[str]:
+        """Names of classes, in front those of the packages that users edit."""
+        return [*own_classes(key), *self.class_names(key)]
 
     def _with_lists(self, args: list[str], key: str, kind: Any) -> list[str]:
         """Arguments with single texts of a list option as lists; other mistakes with lists end."""
@@ -126,8 +130,7 @@ class ShortErrors(_Parser):
         given = [value for name, value in pairs if name in (f"--{key}", f"--{key}.class_path")]
         given += [arg.partition("=")[2] for arg in args if arg.startswith(f"--{key}=")]
         if not given:
-            names = ", ".join(self.class_names(key))
-            self.error(f"{option} CLASS says more{f'; allowed: {names}' if names else ''}")
+            self.error(no_value(option, self._all_class_names))
         return [*args[: args.index(option)], option, given[-1]]
 
 

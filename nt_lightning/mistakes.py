@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ _UNKNOWN_CLASS = re.compile(
     r"(--(?P<key>[\w.]+)\.help: )?Expected a dot import path string: (?P<name>[\w.]+)"
 )
 _UNKNOWN_MEMBER = re.compile(r"module '(?P<module>[\w.]+)' has no attribute '(?P<name>\w+)'")
+_CLASS_LINE = re.compile(r"^class ([A-Za-z]\w*)\(", re.MULTILINE)
+_WIDTH = 280  # of a line of names (our choice)
+# Packages that users edit and that are imported only where a recipe names them, by the key.
+_USER_PACKAGES = {"benchmarks": "evals", "callbacks": "callbacks"}
 _UNKNOWN_COMMAND = re.compile(r"invalid choice: '(?P<name>\w+)' \(choose from (?P<names>.*?)\)")
 NOT_OPTIONS = re.compile(r"config|(.+\.)?help|print_\w+")
 
@@ -53,8 +59,10 @@ class Mistake(NamedTuple):
 
     @property
     def near(self) -> list[str]:
-        """What may have been meant, the nearest first."""
-        return difflib.get_close_matches(self.name, self.allowed, 3, 0.6)
+        """What may have been meant, the nearest first; of a class by its own name."""
+        names = {one.rpartition(".")[2]: one for one in reversed(self.allowed)}
+        name = self.name.rpartition(".")[2]
+        return [names[one] for one in difflib.get_close_matches(name, names, 3, 0.6)]
 
 
 def unknown_key(message: str, parser: ArgumentParser) -> Mistake | None:
@@ -107,6 +115,39 @@ def unknown_class(message: str, class_names: Callable[[str], Iterable[str]]) -> 
             allowed = re.findall(r"'(\w+)'", match["names"])
             return Mistake((), match["name"], "no such command", allowed, is_key=False)
     return None
+
+
+def no_value(option: str, class_names: Callable[[str], Iterable[str]]) -> str:
+    """What is said of an option without a value; of a help, which wants a class, a few lines.
+
+    Args:
+        option: As it was typed.
+        class_names: Classes that a key's value may have.
+    """
+    above, _, last = option.rpartition(".")
+    if last != "help":
+        return f"{option} has no value; give one"
+    names = list(class_names(above.rpartition(".")[2].removeprefix("--")))
+    if not names and "." in above:  # a group of keys, such as forcing
+        above, _, last = above.rpartition(".")
+        return f"{option}: no help of its own; {above}.help CLASS explains {last}, too"
+    allowed = "; allowed:\n" + textwrap.fill(", ".join(names), _WIDTH) if names else ""
+    return f"{option} CLASS says more{allowed}"
+
+
+def own_classes(key: str) -> list[str]:
+    """Class paths for a key in the package that users edit; its files are read, not imported.
+
+    Args:
+        key: ``benchmarks`` or ``callbacks``; of any other key nothing is known.
+    """
+    spec = importlib.util.find_spec(_USER_PACKAGES[key]) if key in _USER_PACKAGES else None
+    return [
+        f"{_USER_PACKAGES[key]}.{file.stem}.{name}"
+        for folder in (spec.submodule_search_locations or () if spec else ())
+        for file in sorted(Path(folder).glob("[!_]*.py"))
+        for name in _CLASS_LINE.findall(file.read_text(encoding="utf-8"))
+    ]
 
 
 def deeper(keys: list[str], key: str) -> list[str]:

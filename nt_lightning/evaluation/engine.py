@@ -66,7 +66,8 @@ class Limits:
 
     Args:
         deadline: ``time.monotonic()`` at which generation stops.
-        max_tokens: Generated tokens of all responses together.
+        max_tokens: Generated tokens of all responses together; of a served student prompts count,
+            too.
         poll: Called now and then; what it raises ends the call.
         may_keep: Whether responses may lie on the disk behind the call; not of a confidential
             benchmark, nor where none is to be found again.
@@ -95,11 +96,14 @@ class Engine(ABC):
             forward pass, and raises ``EvaluationStopped`` on all of them.
         context: Tokens of a prompt and its response together that the student can read; ``None``
             if that is not known.
+        batch_size: Responses at a time that the memory has room for, as far as is known; ``None``
+            where that is the server's affair.
     """
 
     family: str
     formatter: PromptFormatter
     context: int | None = None
+    batch_size: int | None = None
     is_collective: bool = False
     is_told: Callable[[], bool] = staticmethod(lambda: False)
 

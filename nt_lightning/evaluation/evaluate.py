@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,7 +17,7 @@ from nt_lightning.evaluation.generation import Generation
 from nt_lightning.evaluation.judging import Asked, judge
 from nt_lightning.evaluation.metric import EvaluationMetric
 from nt_lightning.evaluation.parts import merge_parts, part_path, write_part
-from nt_lightning.evaluation.progress import progress_bar
+from nt_lightning.evaluation.progress import log_result, progress_bar
 from nt_lightning.evaluation.ranks import EvaluationStopped, Ranks
 from nt_lightning.evaluation.results import Sample, read_results, samples_path, write_results
 from nt_lightning.evaluation.settings import EvaluationSettings
@@ -95,6 +93,7 @@ class Evaluation:
 
         Raises:
             EvaluationStopped: SIGTERM came to one of several ranks; all raise it together.
+            RankFailedError: Another rank has raised an error; none waits for it.
         """
         with self.ranks.listening():
             return [
@@ -105,35 +104,31 @@ class Evaluation:
 
     def _one(self, benchmark: Benchmark, mode: ThinkMode) -> Result:
         began = time.monotonic()
-        problems = benchmark.problems()[: self.settings.max_problems]
-        asked = self._asked(benchmark, mode)
-        try:
+        with self.ranks.together(lambda: self.engine.any_rank(False)):
+            problems = benchmark.problems()[: self.settings.max_problems]
+            asked = self._asked(benchmark, mode)
             responses, num_reused = self._respond(benchmark, mode, asked)
-        except EvaluationStopped:
-            if not self.engine.is_collective:  # else all ranks are here
-                self.ranks.meet()
-            raise
-        labels: dict[str, Any] = {"benchmark": benchmark.name, "mode": mode.name}
-        labels["stage"] = self.stage
-        metric = EvaluationMetric(problems, **labels, step=self.step)
-        metric = metric if self.device is None else metric.to(self.device)
-        samples = [
-            judge(
-                benchmark,
-                question,
-                response.text,
-                num_tokens=response.num_tokens,
-                finish_reason=response.finish_reason,
-                stage=self.stage,
-            )
-            for question, response in zip(asked, responses, strict=True)
-        ]
-        metric.update(samples, num_reused)
-        self.ranks.meet()  # the first one may wait hours for the last
-        result: Result = metric.compute()
-        self._write(benchmark, problems, samples, result)
+        with self.ranks.together():
+            samples = [
+                judge(
+                    benchmark,
+                    question,
+                    response.text,
+                    num_tokens=response.num_tokens,
+                    finish_reason=response.finish_reason,
+                    stage=self.stage,
+                )
+                for question, response in zip(asked, responses, strict=True)
+            ]
+            labels = {"benchmark": benchmark.name, "mode": mode.name, "stage": self.stage}
+            metric = EvaluationMetric(problems, **labels, step=self.step)
+            metric = metric if self.device is None else metric.to(self.device)
+            metric.update(samples, num_reused)
+            self.ranks.meet()  # the first one may wait hours for the last
+            result: Result = metric.compute()
+            self._write(benchmark, problems, samples, result)
         if self.rank == 0:
-            _log_result(result, time.monotonic() - began)
+            log_result(result, time.monotonic() - began)
         return result
 
     def rehearse(self, benchmarks: Sequence[Benchmark], mode_names: Sequence[str]) -> None:
@@ -146,13 +141,15 @@ class Evaluation:
         Raises:
             UserError: Not even one response at a time fits.
         """
-        prompts = [
-            self._prompt(benchmark, self.modes[name], asked)
-            for benchmark in benchmarks
-            for name in mode_names
-            for asked in self._asked(benchmark, self.modes[name], repeats=1)
-        ]
-        self.engine.rehearse(prompts)
+        with self.ranks.together(lambda: self.engine.any_rank(False)):
+            prompts = [
+                self._prompt(benchmark, self.modes[name], asked)
+                for benchmark in benchmarks
+                for name in mode_names
+                for asked in self._asked(benchmark, self.modes[name], repeats=1)
+            ]
+            self.engine.rehearse(prompts)
+        self.ranks.meet()
 
     def _asked(
         self, benchmark: Benchmark, mode: ThinkMode, repeats: int | None = None
@@ -226,12 +223,8 @@ class Evaluation:
             merge_parts(samples_path(*labels), parts, [problem.id for problem in problems])
             content = read_results(self.run)
             content.add(result)
-            content.versions[benchmark.name] = benchmark.version
-            content.settings[self.stage] = asdict(self.settings) | {
-                "temperature": self.sampling.temperature,
-                "top_p": self.sampling.top_p,
-                "student": self.about,
-            }
+            record = self.settings.record(benchmark, self.engine.family) | {"student": self.about}
+            content.settings.setdefault(self.stage, {})[benchmark.name] = record
             if baselines := benchmark.baselines(benchmark.problems()):
                 content.baselines[benchmark.name] = baselines
             write_results(self.run, content)
@@ -243,25 +236,3 @@ class Evaluation:
             self.poll()
         elif not self.engine.is_collective and self.ranks.is_told():
             raise EvaluationStopped
-
-
-def _log_result(result: Result, seconds: float) -> None:
-    where = f"{result.stage}: {result.benchmark} in {result.mode}"
-    if result.accuracy is not None and result.mean_response_tokens is not None:
-        log.info(
-            "%s: accuracy %.3f on %d problems, %.0f tokens a response, %.0f s%s",
-            where,
-            result.accuracy,
-            result.num_problems,
-            result.mean_response_tokens,
-            seconds,
-            f", {result.num_reused} responses from the cache" if result.num_reused else "",
-        )
-    if missing := result.num_unfinished:
-        log.warning(
-            "%s: %d of %d responses were not finished within max_seconds or max_total_tokens and "
-            "are not evaluated; what is left favours short responses",
-            where,
-            missing,
-            missing + (result.num_responses or 0),
-        )

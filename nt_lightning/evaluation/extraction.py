@@ -48,9 +48,11 @@ def extract(response: str, kind: AnswerKind, *, options: Sequence[str] | None = 
         response: What was generated, with the mode's prefix in front of it.
         kind: ``boxed``: the last complete ``\boxed{}``, unless it is one of two that are joined by
             "and", "or" or a comma; without one, the last ``Answer:`` or ``the answer is``.
-            ``letter``: the last announced option letter; a letter that is no option, or two of
-            them, is no answer; without an announcement, a last line that is just a letter, or a
-            response of one short line that begins with ``B.`` or ``B)``.
+            ``letter``: the last announced option letter; of several that are announced together
+            the first, under a rule that ends with ``_first_of_several`` (see
+            ``letters.find_letter``); a letter that is no option is no answer; without an
+            announcement, a last line that is just a letter, or a response of one short line that
+            begins with ``B.`` or ``B)``.
             ``number``: the first number behind the last announcement (behind its last ``=``); two
             of them (``3 or 4``, ``3-5``) are no answer; without one, the last number.
             ``exact``: all that the last announcement announces, without markup, quotes and final

@@ -22,6 +22,9 @@ CUT_CHARACTER = "\ufffd"  # what a character decodes to that ends behind the las
 class BudgetForcing:
     """How long the student thinks, whatever it would do; No-Think is left alone.
 
+    A student that stops within its thought has ended it: the end of thinking is put behind it, and
+    the answer begins, as in s1's own evaluation.
+
     Args:
         max_thinking_tokens: An open think block is closed after so many tokens and the answer
             begins; null leaves it open.
@@ -149,7 +152,7 @@ class _Forced:
             if self._go_on(one, self._cut(ids, kept), kept, self.forcing.wait):
                 one.num_waits += 1
                 return None
-        if reason == "stop":
+        if reason == "stop" and (closing or not opened):
             return whole
         forced = END_OF_THINKING if opened and not closing else ""
         kept = text[len(one.prompt.begun) :]

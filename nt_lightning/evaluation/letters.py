@@ -6,6 +6,7 @@ import re
 
 from nt_lightning.evaluation.anchors import Anchor, is_claimed, trim
 
+SEVERAL = "_first_of_several"  # behind the rule of an announcement that lists several letters
 _LONGEST_OPTION_LINE = 200  # characters; a longer line is reasoning (our choice)
 
 _OPEN = r"(?:[*_`\"'“‘$({\[（【]|<\w+>|\\(?:text|mathrm|mathbf|textbf|textit|mathit)\{|\\\()*"
@@ -15,7 +16,7 @@ _LETTER = re.compile(
     r"|(?:the\s+)?(?:option|choice|letter))\s+)*"
     rf"(?P<open>{_OPEN})(?P<letter>[A-Za-z]){_END}(?P<close>(?:[*_`\"'”’$)}}\]）】]|\\\))*)"
 )
-# "A and B", "A or B", "A/B", "A, B": two answers are no answer.
+# "A and B", "A or B", "A/B", "A, B"
 _SECOND_LETTER = re.compile(
     r"\s*(?:(?:and|or|/|&|\+)\s*(?:option\s+)?[*(\[]*(?P<other>[A-Z])(?![A-Za-z0-9_'’])"
     r"|,\s*[*(\[]*(?P<listed>[A-Z])[*)\]]*\s*(?:,|and\b|or\b|\.?\s*(?:\n|$)))"
@@ -40,6 +41,10 @@ _JOINED = re.compile(r"(?:\b(?:and|or|nor)|[,/&])\s*$", re.IGNORECASE)
 def find_letter(response: str, start: int, anchors: list[Anchor], options: str) -> Anchor | None:
     """The letter of the last announcement that has one; else that of a line which is a letter.
 
+    An announcement that lists several (``The answer is (A) and (B)``) counts as its first one, as
+    in MMLU-Pro's official scorer, so that scores compare with published ones (our choice; other
+    graders take such a response for unanswered). The rule then ends with ``SEVERAL``.
+
     Args:
         response: All of it.
         start: Where its visible text begins.
@@ -53,9 +58,10 @@ def find_letter(response: str, start: int, anchors: list[Anchor], options: str) 
             continue
         if not _is_option_like(response, match, end, options):
             continue
-        if match["letter"].upper() not in options or _names_two(response, match):
+        if match["letter"].upper() not in options:
             return None
-        return Anchor(rule, *match.span("letter"))
+        several = SEVERAL if _lists_more(response, match) else ""
+        return Anchor(rule + several, *match.span("letter"))
     return _unannounced(response, start, options)
 
 
@@ -82,7 +88,8 @@ def _is_option_like(response: str, match: re.Match[str], end: int, options: str)
     return True
 
 
-def _names_two(response: str, match: re.Match[str]) -> bool:
+def _lists_more(response: str, match: re.Match[str]) -> bool:
+    """Whether another letter is announced with this one."""
     second = _SECOND_LETTER.match(response, match.end())
     if not second:
         return False

@@ -1,4 +1,4 @@
-"""A progress bar that comes only when waiting becomes long."""
+"""What is shown of an evaluation: a bar when waiting becomes long, and a line for each result."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from nt_lightning.evaluation.summary import Result
 
 log = logging.getLogger(__name__)
 
@@ -74,3 +76,31 @@ def progress_bar(
     finally:
         if bar.live.is_started:  # else stop() prints an empty line
             bar.stop()
+
+
+def log_result(result: Result, seconds: float) -> None:
+    """Log a line for a result, and one for what is missing in it.
+
+    Args:
+        result: The result.
+        seconds: How long it took.
+    """
+    where = f"{result.stage}: {result.benchmark} in {result.mode}"
+    if result.accuracy is not None and result.mean_response_tokens is not None:
+        log.info(
+            "%s: accuracy %.3f on %d problems, %.0f tokens a response, %.0f s%s",
+            where,
+            result.accuracy,
+            result.num_problems,
+            result.mean_response_tokens,
+            seconds,
+            f", {result.num_reused} responses from the cache" if result.num_reused else "",
+        )
+    if missing := result.num_unfinished:
+        log.warning(
+            "%s: %d of %d responses were not finished within max_seconds or max_total_tokens and "
+            "are not evaluated; what is left favours short responses",
+            where,
+            missing,
+            missing + (result.num_responses or 0),
+        )

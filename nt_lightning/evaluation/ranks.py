@@ -11,8 +11,8 @@ import functools
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -20,13 +20,20 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 
+from nt_lightning.errors import UserError
+
 PATIENCE = timedelta(days=30)
 LOOK_EVERY_S = 0.5
 STOP_FILE = ".stop-evaluation"
+_FAILED = 2  # in a meeting, where 1 is told to stop
 
 
 class EvaluationStopped(Exception):
     """SIGTERM came to this rank or another; all ranks raise it at the same place."""
+
+
+class RankFailedError(UserError):
+    """Another rank has raised an error; all but that one raise this, and none waits for it."""
 
 
 class Ranks:
@@ -41,7 +48,7 @@ class Ranks:
     def __init__(self, rank: int, world_size: int, folder: Path) -> None:
         self.rank, self.world_size = rank, world_size
         self._file = folder / STOP_FILE
-        self._is_told = False
+        self._is_told = self._has_failed = False
         self._looked = 0.0
 
     @contextmanager
@@ -72,20 +79,59 @@ class Ranks:
 
         Raises:
             EvaluationStopped: One of them was told to stop; all ranks raise it.
+            RankFailedError: One of them has failed; all ranks raise it.
         """
         if self.world_size == 1:
             return
-        told = torch.tensor(int(self._is_told))
-        work = dist.all_reduce(
-            told, op=dist.ReduceOp.MAX, group=patient_group(), async_op=True
-        )
+        told = torch.tensor(_FAILED if self._has_failed else int(self._is_told))
+        work = dist.all_reduce(told, op=dist.ReduceOp.MAX, group=patient_group(), async_op=True)
         while not work.is_completed():  # in Python, so that signals are heard
             time.sleep(0.02)
         work.wait()
+        if told == _FAILED:
+            raise RankFailedError("another rank has failed; its own output says why")
         if told:
             raise EvaluationStopped
 
-    def _tell(self, number: int, frame: FrameType | None) -> None:
+    @contextmanager
+    def together(self, agree: Callable[[], object] | None = None) -> Iterator[None]:
+        """A stretch of the evaluation that all ranks end alike: an error on one ends it on all.
+
+        One that a rank raises in the middle of a forward pass that is everybody's is told too late:
+        the others wait in it until their process group gives up.
+
+        Args:
+            agree: In which the others may wait within the stretch, and which raises
+                ``EvaluationStopped`` on all ranks; without it they may only ``meet``.
+
+        Raises:
+            EvaluationStopped: One of them was told to stop; all ranks raise it.
+            RankFailedError: Another rank has raised an error.
+        """
+        try:
+            yield
+        except RankFailedError:
+            raise
+        except EvaluationStopped:
+            if agree is not None:
+                self.meet()  # where it is heard whether a rank has failed
+            raise
+        except Exception:
+            if self.world_size > 1:
+                self._fail(agree)
+            raise
+
+    def _fail(self, agree: Callable[[], object] | None) -> None:
+        self._has_failed = self._is_told = True
+        with suppress(OSError):  # a full disk may be what has failed
+            self._tell()
+        with suppress(EvaluationStopped):
+            if agree is not None:
+                agree()
+        with suppress(RankFailedError):
+            self.meet()
+
+    def _tell(self, number: int = 0, frame: FrameType | None = None) -> None:
         self._is_told = True
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.touch()

@@ -62,7 +62,8 @@ class Graded(NamedTuple):
 def grade(run: str, write: bool = False) -> None:
     """Extract and judge a run's stored responses again, with today's rules; no model is loaded.
 
-    The benchmarks are those of the run's config.yaml, and must ask what the run has asked.
+    The benchmarks are those of the run's config.yaml, and must ask what the run has asked; where a
+    file, an option or a definition has changed since, that is said.
     Responses of a confidential benchmark are not stored and keep their verdicts.
 
     Args:
@@ -75,7 +76,7 @@ def grade(run: str, write: bool = False) -> None:
     if not files:
         raise UserError(f"{run} has no stored responses ({RESPONSES_FOLDER}/<stage>/*.jsonl)")
     benchmarks = {one.name: one for one in benchmarks_of(folder)}
-    versions = read_results(folder).versions
+    _tell_changes(read_results(folder), benchmarks)
     graded = []
     for path in files:
         samples = read_samples(path)
@@ -86,7 +87,7 @@ def grade(run: str, write: bool = False) -> None:
         if any(map(_is_stored, samples)):
             graded.append(Graded(path, samples, regraded(benchmark, samples)))
         else:
-            _tell_kept(path, versions.get(benchmark.name), benchmark.version)
+            log.warning("%s: holds no texts; its verdicts are kept", path)
     if not graded:
         raise UserError(f"{run}: no response with its text is of a benchmark in its {CONFIG}")
     Console().print(_table(graded))
@@ -166,10 +167,14 @@ def _is_stored(sample: Sample) -> bool:
     return bool(sample.prompt)
 
 
-def _tell_kept(path: Path, judged_by: str | None, now: str) -> None:
-    log.warning("%s: holds no texts; its verdicts are kept", path)
-    if judged_by != now:
-        log.warning("its verdicts are of version %s; the benchmark is now %s", judged_by, now)
+def _tell_changes(content: RunResults, benchmarks: dict[str, Benchmark]) -> None:
+    """A line for each benchmark whose version, which holds its file's digest, is another one."""
+    for name, benchmark in benchmarks.items():
+        now = benchmark.version
+        asked = {content.settings_of(stage, name).get("version", now) for stage in content.settings}
+        for version in sorted(asked - {now}):
+            line = "%s has changed: its responses are to version %s; it is now %s"
+            log.warning(line, name, version, now)
 
 
 def _check_question(benchmark: Benchmark, problem: Problem, sample: Sample) -> None:
@@ -221,6 +226,7 @@ def _write(run: Path, graded: Sequence[Graded], benchmarks: dict[str, Benchmark]
         old = earlier.get(key)
         result = aggregate(one.after, step=old.step if old else 0)
         content.add(replace(result, num_reused=old.num_reused if old else None))
-        content.versions[first.benchmark] = benchmarks[first.benchmark].version
+        settings = content.settings.setdefault(first.stage, {}).setdefault(first.benchmark, {})
+        settings["version"] = benchmarks[first.benchmark].version
     write_results(run, content)
     return kept

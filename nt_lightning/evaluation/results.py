@@ -76,20 +76,23 @@ class RunResults:
     Args:
         results: All results of the run, in the order of their making.
         baselines: Accuracy without a model, by benchmark and name of the baseline.
-        versions: Version of each benchmark.
-        settings: How each stage was evaluated.
+        settings: How a benchmark was asked, by stage and benchmark: the protocol, the ``student``
+            and the benchmark's ``version``, after ``grade --write`` that of the verdicts.
     """
 
     results: list[Result] = field(default_factory=list)
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     def add(self, result: Result) -> None:
         """Append a result; it takes the place of one of the same benchmark, mode and stage."""
         key = (result.benchmark, result.mode, result.stage)
         kept = [r for r in self.results if (r.benchmark, r.mode, r.stage) != key]
         self.results = [*kept, result]
+
+    def settings_of(self, stage: str, benchmark: str) -> dict[str, Any]:
+        """How a benchmark was asked at a stage; empty where that is not known."""
+        return self.settings.get(stage, {}).get(benchmark, {})
 
     def has(self, benchmark: str, mode: str, stage: str, step: int) -> bool:
         """Whether a benchmark was evaluated in a mode at this stage and optimizer step."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.benchmark import Benchmark
@@ -20,7 +21,8 @@ class EvaluationSettings:
         max_problems: Take the first so many problems of each benchmark; ``None`` takes all.
         max_seconds: Limit for generating one benchmark in one mode; what is unfinished then is
             not evaluated. ``None``: no limit.
-        max_total_tokens: The same in generated tokens, over all ranks.
+        max_total_tokens: The same in generated tokens, over all ranks; of a served student prompts
+            count, too (``ServerEngine.generate``).
         batch_size: Responses generated at a time.
         temperature: 0 is greedy; ``None`` is the paper's for the student's family.
         top_p: Nucleus of the sampling, in (0, 1]; ``None`` likewise.
@@ -90,6 +92,21 @@ class EvaluationSettings:
         if isinstance(self.repeats, Mapping):
             return self.repeats.get(benchmark, 1)
         return self.repeats
+
+    def record(self, benchmark: Benchmark, family: str) -> dict[str, Any]:
+        """What a result says of how its benchmark was asked, as JSON has it.
+
+        Args:
+            benchmark: The benchmark.
+            family: Model type of the student, for the paper's sampling.
+        """
+        sampling = self.sampling(family)
+        return asdict(self) | {
+            "repeats": self.repeats_of(benchmark.name),
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "version": benchmark.version,
+        }
 
     def sampling(self, family: str) -> Sampling:
         """How tokens are chosen for a student of a model type."""

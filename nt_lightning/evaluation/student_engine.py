@@ -54,7 +54,8 @@ class StudentEngine(Engine):
         agree: Callable[[bool, bool], bool] | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.model, self.formatter, self.batch_size = model, formatter, batch_size
+        self.model, self.formatter = model, formatter
+        self.batch_size: int = batch_size
         self.dtype = dtype or model.dtype
         self.is_collective = agree is not None
         self.agree = None if agree is None else lambda mine: agree(mine, self.is_told())

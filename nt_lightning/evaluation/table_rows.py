@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from string import ascii_uppercase
@@ -102,12 +103,21 @@ def check_columns(
         UserError: A column is missing.
     """
     if missing := [name for name in columns if name not in row.values]:
-        names = ", ".join(map(str, row.values)) or "none"
-        found = f"{len(row.values)} others" if is_confidential else names
+        there = [str(name) for name in row.values]
+        found = f"{len(there)} others" if is_confidential else ", ".join(there) or "none"
+        near = [] if is_confidential else _near(missing, there)
         raise row.error(
             f"no column {', '.join(map(repr, missing))}; found: {found}; "
             f"needed: {', '.join(columns)}{where and ', '}{where}"
+            f"{'; did you mean ' if near else ''}{' and '.join(near)}{'?' if near else ''}"
         )
+
+
+def _near(missing: Sequence[str], there: Sequence[str]) -> list[str]:
+    """For each missing column the nearest one that is there, if any is near, whatever its case."""
+    names = {name.lower(): name for name in there}
+    found = [get_close_matches(name.lower(), names, 1) for name in missing]
+    return [names[one] for matches in found for one in matches]
 
 
 def file_origin(path: str) -> str:

@@ -36,14 +36,14 @@ class Change(NamedTuple):
 
 
 def mode_matrix(results: Sequence[Result], baselines: Baselines | None = None) -> Table:
-    """A table with a row for each benchmark and mode, before training -> after it.
+    """A table with a row for each benchmark and mode, before training -> after it where it was.
 
     Args:
         results: Results of a run; ``after`` stands for the newest other stage where it is missing.
         baselines: Accuracies without a model, by benchmark and name; they become rows.
     """
     table = Table(
-        title="Think modes, before → after training",
+        title=f"Think modes{', before → after training' if _is_trained(results) else ''}",
         caption="Shares in %; ± one standard error, clustered by problem.\n"
         f"outcomes: {' / '.join(OUTCOMES)}",
         box=box.HORIZONTALS,
@@ -83,14 +83,15 @@ def plot_mode_matrix(
     names = list(dict.fromkeys(change.benchmark for change in changes))
     figure = Figure(figsize=(1.2 + 5.0 * len(names), 5.0), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle("Think modes before and after training", fontsize=14)
+    is_trained = _is_trained(results)
+    figure.suptitle(f"Think modes{' before and after training' if is_trained else ''}", fontsize=14)
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         _panel(axes, name, [c for c in changes if c.benchmark == name], (baselines or {}).get(name))
     panels[0].set_ylabel("accuracy (± standard error)")
     modes = dict.fromkeys(change.mode for change in changes)
     figure.legend(
-        handles=list(_legend(modes)),
+        handles=list(_legend(modes, is_trained)),
         loc="outside lower center",
         ncols=5,
         frameon=False,
@@ -195,11 +196,17 @@ def _point(result: Result | None) -> tuple[float, float] | None:
     return result.mean_response_tokens, result.accuracy
 
 
-def _legend(modes: Mapping[str, None]) -> Iterator[Line2D]:
+def _is_trained(results: Sequence[Result]) -> bool:
+    """Whether they are of a run that trains, and not only of a student that was tested."""
+    return any(result.stage != "test" for result in results)
+
+
+def _legend(modes: Mapping[str, None], is_trained: bool) -> Iterator[Line2D]:
     for mode in modes:
         colour = COLOURS[mode]
         yield Line2D([], [], color=colour, marker="o", linestyle="", label=LABELS[mode])
-    for face, label in (("white", "before training"), ("black", "after training")):
+    stages = (("white", "before training"), ("black", "after training"))
+    for face, label in stages if is_trained else ():
         yield Line2D(
             [], [], color="black", marker="o", linestyle="", markerfacecolor=face, label=label
         )

@@ -48,10 +48,9 @@ class Side(NamedTuple):
         """The run's folder and the stage."""
         return f"{self.run} ({self.stage})"
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """How it was evaluated; empty where that is not known."""
-        known = self.content.settings.get(self.stage, {})
+    def settings(self, benchmark: str) -> dict[str, Any]:
+        """How a benchmark was asked; empty where that is not known."""
+        known = self.content.settings_of(self.stage, benchmark)
         student = known.get("student") or {}
         told = {name: value for name, value in known.items() if name not in _NO_MATTER}
         return told | {f"student.{name}": student[name] for name in _OF_STUDENT if name in student}
@@ -78,9 +77,10 @@ def report(
     """
     first, second = Path(run), Path(other) if other is not None else None
     if second is None and (stage or other_stage):
+        given = f"--stage {stage}" if stage else f"--other_stage {other_stage}"
         raise UserError(
-            f"stage is {stage!r} and other_stage {other_stage!r}, but other is null; needed: "
-            f"another run, or {run} itself at another stage"
+            f"{given} chooses what is compared, and there is no --other to compare with; needed: "
+            f"--other and another run, or --other {run} and another stage of this one"
         )
     console = Console()
     for folder in dict.fromkeys(filter(None, (first, second))):
@@ -96,17 +96,24 @@ def report(
 def differing(first: Side, second: Side) -> dict[str, tuple[Any, Any]]:
     """Settings and versions of common benchmarks in which two evaluations differ, with both values.
 
-    The students' weights may differ, and what no response depends on.
+    The students' weights may differ, and what no response depends on. A setting in which all
+    benchmarks differ alike stands once, any other as ``<setting> of <benchmark>``.
     """
-    benchmarks = {benchmark for benchmark, _ in _common(first, second)}
-    are_known = first.settings and second.settings
-    left, right = (
-        {f"version of {name}": side.content.versions.get(name) for name in sorted(benchmarks)}
-        | (side.settings if are_known else {})
-        for side in (first, second)
-    )
-    pairs = {name: (left.get(name), right.get(name)) for name in {**left, **right}}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    benchmarks = sorted({benchmark for benchmark, _ in _common(first, second)})
+    found: dict[str, dict[str, tuple[Any, Any]]] = {}
+    for benchmark in benchmarks:
+        left, right = first.settings(benchmark), second.settings(benchmark)
+        for name in {**left, **right} if left and right else ():
+            if left.get(name) != right.get(name):
+                found.setdefault(name, {})[benchmark] = left.get(name), right.get(name)
+    out = {}
+    for name, pairs in found.items():
+        values = list(pairs.values())
+        if name != "version" and len(benchmarks) == values.count(values[0]):
+            out[name] = values[0]
+        else:
+            out |= {f"{name} of {benchmark}": pair for benchmark, pair in pairs.items()}
+    return out
 
 
 def _show_results(folder: Path, console: Console) -> None:

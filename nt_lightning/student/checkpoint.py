@@ -14,7 +14,8 @@ def align_to_step(checkpoint: dict[str, Any], accumulate: int, batches_per_epoch
     A checkpoint written when an exception or Ctrl+C breaks into a step has counted micro-batches
     whose gradients are lost; resumed as it is, the next step would lack them. Lightning counts
     micro-batches, too, where a run goes on with another number of devices and so with another
-    number of them in a step; and it takes an epoch for done in which training was told to stop.
+    number of them in a step; it takes an epoch for done in which training was told to stop; and
+    after a resume at an epoch's end it does not count the epoch that then begins.
 
     Args:
         checkpoint: What Lightning is about to save, or has read; changed in place.
@@ -27,6 +28,11 @@ def align_to_step(checkpoint: dict[str, Any], accumulate: int, batches_per_epoch
     done = optimizer["step"]["current"]["completed"] * accumulate
     whole = done >= batches_per_epoch
     epochs = fit["epoch_progress"]
+    loaders = fit["state_dict"].get("combined_loader", [])
+    for loader in loaders:  # ours know the epoch
+        if loader["batches"] > 0 or whole:
+            begun = loader["epoch"] + (loader["batches"] > 0)
+            _set(epochs, {"ready": begun, "started": begun})
     if not whole:
         _set(epochs, dict.fromkeys(("processed", "completed"), epochs["current"]["started"] - 1))
     current = progress["current"]
@@ -37,7 +43,7 @@ def align_to_step(checkpoint: dict[str, Any], accumulate: int, batches_per_epoch
     completed = done if behind_epoch else max(done - 1, 0)
     _set(progress, {"ready": done, "started": done, "processed": done, "completed": completed})
     progress["is_last_batch"] = whole
-    for loader in fit["state_dict"].get("combined_loader", []):
+    for loader in loaders:
         if loader["batches"] == 0:  # at the start of the next epoch already
             continue
         if whole:

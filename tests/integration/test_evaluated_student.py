@@ -57,7 +57,7 @@ def responses(folder: Path, name: str, *arguments: object) -> list[Sample]:
     config = ("--config", folder / "evaluate.yaml", "--trainer.default_root_dir", runs)
     nt("test", *config, *arguments)
     (run,) = runs.glob("evaluate-test-*")
-    assert read_results(run).settings["test"]["student"]["dtype"] == "float32"
+    assert read_results(run).settings["test"]["sums"]["student"]["dtype"] == "float32"
     return [
         sample
         for mode in ("no_think", "think")

@@ -20,8 +20,11 @@ from torch.utils.data import DataLoader
 
 from callbacks.benchmark_evaluation import BenchmarkEvaluation
 from nt_lightning.data.prompting import Prompting
+from nt_lightning.evaluation import evaluate
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
-from nt_lightning.evaluation.results import read_results, read_samples, samples_path
+from nt_lightning.evaluation.cache import ResponseCache
+from nt_lightning.evaluation.judging import judge
+from nt_lightning.evaluation.results import Sample, read_results, read_samples, samples_path
 from nt_lightning.evaluation.student_engine import weights_digest
 from nt_lightning.student.evaluated import EvaluatedStudent
 from nt_lightning.student.sharding import is_sharded
@@ -29,6 +32,13 @@ from tests.tiny import save_tiny_student
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 240
+FAILURE = os.environ.get("NT_TEST_FAILURE", "")  # what goes wrong on a rank: "judge-1", "keep-0"
+
+
+def fail(what: str) -> None:
+    """Raise where this rank is to fail."""
+    if f"{what}-{os.environ.get('LOCAL_RANK', '0')}" == FAILURE:
+        raise RuntimeError("a planted failure")
 
 
 class Sums(Benchmark):
@@ -130,8 +140,21 @@ def run(kind: str, folder: str, root: Path, devices: int, num_problems: int = 7)
     return watch.digests
 
 
+def failing_judge(*args: Any, **kwargs: Any) -> Sample:
+    fail("judge")
+    return judge(*args, **kwargs)
+
+
+def failing_keep(cache: ResponseCache, prompt: Any, response: Any) -> None:
+    fail("keep")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if FAILURE.startswith("keep"):
+        ResponseCache.keep = failing_keep  # type: ignore[assignment]
+    elif FAILURE.startswith("judge"):
+        evaluate.judge = failing_judge
     try:
         found = run(sys.argv[1], sys.argv[2], Path(sys.argv[3]), 2, int(sys.argv[4]))
     except SIGTERMException:
@@ -152,9 +175,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory, folder: str) -> Path:
     return root
 
 
-def start(kind: str, folder: str, root: Path, num_problems: int) -> subprocess.Popen[str]:
+def start(
+    kind: str, folder: str, root: Path, num_problems: int, **further: str
+) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(__file__)), kind, folder, str(root), str(num_problems)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NT_CACHE": str(root / "cache")}
+    environment |= further
     pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env=environment, cwd=ROOT, text=True, **pipes)
 
@@ -214,4 +240,31 @@ def test_sigterm_to_one_rank_stops_both(kind: str, told: int, folder: str, tmp_p
     while runs(numbers[1]) and time.monotonic() < until:
         time.sleep(0.1)
     assert not runs(numbers[1])
+    assert read_results(tmp_path).results == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "failure"),
+    [
+        *(("ddp", "judge-0"), ("ddp", "keep-1")),
+        *(("model-parallel", "judge-1"), ("model-parallel", "keep-0")),
+    ],
+)
+def test_a_failure_on_one_rank_ends_both(
+    kind: str, failure: str, folder: str, tmp_path: Path
+) -> None:
+    """While the other one generates for hours, or waits behind its generation."""
+    num_problems = 20_000 if failure.startswith("keep") else 3
+    process = start(kind, folder, tmp_path, num_problems, NT_TEST_FAILURE=failure)
+    try:
+        errors = process.communicate(timeout=LIMIT_S / 2)[1]
+    finally:
+        process.kill()
+    assert process.returncode not in (0, 143), errors[-3000:]
+    assert "a planted failure" in errors
+    number = int((tmp_path / "pid-1").read_text())
+    until = time.monotonic() + 30
+    while runs(number) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not runs(number)
     assert read_results(tmp_path).results == []

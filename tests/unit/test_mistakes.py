@@ -1,11 +1,18 @@
 """Names that a parser does not know, from jsonargparse's own messages."""
 
+import importlib
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from jsonargparse import ArgumentParser
 
-from nt_lightning.mistakes import unknown_class, unknown_key
+from nt_lightning.evaluation.benchmark import Benchmark
+from nt_lightning.mistakes import no_value, own_classes, unknown_class, unknown_key
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -113,3 +120,40 @@ def test_unknown_classes_and_commands():
     assert (found.name, list(found.allowed)) == ("Plce", ["Place"])
     found = unknown_class("invalid choice: 'shw' (choose from 'show', 'embed')", names)
     assert (found.name, found.near) == ("shw", ["show"])
+
+
+def test_classes_of_the_packages_that_users_edit_are_found_without_importing_them():
+    script = (
+        "import sys; from nt_lightning.mistakes import own_classes; "
+        "print(*own_classes('benchmarks')); "
+        "assert not {'evals', 'callbacks', 'torch'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    found = done.stdout.split()
+    for path in found:
+        module, _, name = path.rpartition(".")
+        assert issubclass(getattr(importlib.import_module(module), name), Benchmark)
+    names = {path.rpartition(".")[2] for path in found}
+    assert names >= {"FileBenchmark", "GPQADiamond", "Math500", "MMLUPro", "SuperGPQA", "GSM8K"}
+    assert "callbacks.benchmark_evaluation.BenchmarkEvaluation" in own_classes("callbacks")
+    assert own_classes("data") == []
+
+
+@pytest.mark.parametrize("written", ["FileBenchmrk", "FileBenchmark", "evals.FileBenchmrk"])
+def test_a_class_is_hinted_at_by_its_own_name(written):
+    message = f"Expected a dot import path string: {written}"
+    found = unknown_class(message, lambda key: own_classes("benchmarks"))
+    assert found.near[0] == "evals.file_benchmark.FileBenchmark"
+
+
+def test_an_option_without_a_value():
+    def names(key):
+        return {"data": ["Level"], "parts": ["Base", "Parts"]}.get(key, [])
+
+    assert no_value("--data.num", names) == "--data.num has no value; give one"
+    assert no_value("--data.help", names) == "--data.help CLASS says more; allowed:\nLevel"
+    assert no_value("--data.parts.help", names).endswith("CLASS says more; allowed:\nBase, Parts")
+    group = "--data.sieve.help: no help of its own; --data.help CLASS explains sieve, too"
+    assert no_value("--data.sieve.help", names) == group
+    assert no_value("--splitter.help", names) == "--splitter.help CLASS says more"

@@ -15,6 +15,7 @@ from nt_lightning.evaluation.equality.comparer import Comparer
 from nt_lightning.evaluation.equality.shown import option_letter, options_of
 from nt_lightning.evaluation.equality.verdict import LETTER, Verdict, undecided
 from nt_lightning.evaluation.extraction import extract
+from nt_lightning.evaluation.letters import SEVERAL
 from nt_lightning.pool.verification.announced import announced
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")  # 2+2=<<2+2=4>>4, as GSM8K writes
@@ -34,9 +35,9 @@ def judge(question: str, answer: str, reference: str | None, comparer: Comparer)
         return undecided("no reference")
     options = options_of(question)
     if letter := option_letter(gold, options):
-        found = extract(answer, "letter", options=list(options)).answer
-        if found is not None:
-            return Verdict(found.upper() == letter, LETTER)
+        found = extract(answer, "letter", options=list(options))
+        if found.answer is not None and not str(found.rule).endswith(SEVERAL):
+            return Verdict(found.answer.upper() == letter, LETTER)
     final = announced(answer)
     if final is None:
         return undecided("no answer")

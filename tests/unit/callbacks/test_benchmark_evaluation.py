@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from callbacks.benchmark_evaluation import BenchmarkEvaluation
 from nt_lightning.errors import UserError
+from nt_lightning.evaluation import running
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
 from nt_lightning.evaluation.results import read_results, read_samples, samples_path, write_results
 from nt_lightning.evaluation.student_engine import StudentEngine
@@ -178,9 +179,40 @@ def test_stages_files_and_logged_metrics(tmp_path: Path, folder: str) -> None:
     assert all(sample.prompt.endswith("<think>") for sample in samples)
     content = json.loads((tmp_path / "results.json").read_text())
     assert content["baselines"]["sums"] == {"majority": pytest.approx(1 / 3)}
-    assert content["settings"]["after"]["max_new_tokens"] == 3
+    assert content["settings"]["after"]["sums"]["max_new_tokens"] == 3
     assert (tmp_path / "mode_matrix.png").stat().st_size > 10_000
     assert "eval/sums/think/accuracy" in run.callback_metrics
+
+
+def test_each_of_two_callbacks_keeps_its_settings(tmp_path: Path, folder: str) -> None:
+    long = evaluation(before=False, repeats={"sums": 2}, temperature=0.5)
+    short = evaluation(before=False, benchmarks=[Sums("more")], max_new_tokens=2, max_problems=1)
+    fit(tmp_path, folder, long, short, num_steps=4)
+    asked = read_results(tmp_path).settings["after"]
+    names = ("max_new_tokens", "max_problems", "repeats", "temperature")
+    assert [asked["sums"][name] for name in names] == [3, None, 2, 0.5]
+    assert [asked["more"][name] for name in names] == [2, 1, 1, 0.0]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_batch_size_that_fits_is_remembered(
+    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """From the rehearsal or the first evaluation on; the memory has room for two rows."""
+    tried: list[int] = []
+    decode = running.decode_refilling
+
+    def with_little_memory(model: Any, work: Any, batch_size: int) -> None:
+        tried.append(batch_size)
+        if batch_size > 2:
+            raise torch.OutOfMemoryError
+        decode(model, work, batch_size)
+
+    monkeypatch.setattr(running, "decode_refilling", with_little_memory)
+    fit(tmp_path, folder, evaluation(before=before, every_n_steps=2, batch_size=8, reuse=False))
+    assert tried[:3] == [8, 4, 2]
+    assert len(tried) == (2 + 6 if before else 2 + 1 + 4)  # two modes at each stage
+    assert set(tried[3:]) == {2}
 
 
 def test_a_checkpoint_can_monitor_the_accuracy(tmp_path: Path, folder: str) -> None:
@@ -303,14 +335,15 @@ def test_fast_dev_run_evaluates_nothing(tmp_path: Path, folder: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_trainer_test_returns_the_metrics(
+def test_trainer_test_returns_the_metrics_and_prints_no_table_of_its_own(
     tmp_path: Path, folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trainer(tmp_path, evaluation(), limit_test_batches=1)
     (metrics,) = run.test(TinyModule(folder), datamodule=TinyData(folder, 4))
     assert metrics["eval/sums/think/think_share"] == 1.0
     assert stages(tmp_path) == [("test", 0)]
-    assert "eval/sums/no_think/accuracy" in capsys.readouterr().out
+    assert "eval/sums/no_think/accuracy" in metrics
+    assert "eval/" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,17 @@ def test_a_missing_column() -> None:
         check_columns(ROW, ["q", "a"], is_confidential=True)
 
 
+def test_a_column_that_may_have_been_meant() -> None:
+    row = TableRow("f.jsonl: row 0", 0, {"Question": "?", "anwser": "1", "level": 3})
+    with pytest.raises(UserError, match=r"needed: question, level; did you mean Question\?$"):
+        check_columns(row, ["question", "level"])
+    with pytest.raises(UserError, match=r"did you mean Question and anwser\?$"):
+        check_columns(row, ["question", "answer", "domain"])
+    with pytest.raises(UserError) as caught:
+        check_columns(row, ["question"], is_confidential=True)
+    assert "Question" not in str(caught.value)
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
 def test_files(tmp_path: Path, suffix: str) -> None:
     values = [{"q": "é, ü", "a": "1"}, {"q": 'two\n"lines"', "a": "2"}]

@@ -128,8 +128,10 @@ def test_from_responses_to_results(tmp_path: Path, student: str, monkeypatch: An
     assert rows[5].outcome == "not_evaluated"
     assert rows[1].prompt == formatter.prompt_text("What is 0 + 4?", MODES.think) + "<think>"
     content = read_results(tmp_path)
-    assert content.versions == {"sums": "7"}
-    assert content.settings["after"]["repeats"] == 2
+    asked = content.settings_of("after", "sums")
+    assert (asked["version"], asked["repeats"], asked["top_p"]) == ("7", 2, 1.0)
+    assert set(asked["student"]) > {"weights", "dtype"}
+    assert content.settings_of("before", "sums") == content.settings_of("after", "other") == {}
     assert content.results == [no_think, think]
 
 

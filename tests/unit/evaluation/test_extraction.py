@@ -67,8 +67,10 @@ CASES: list[tuple[str, str, str | None]] = [
     ("letter", "Answer: C\nIf the answer is A, then the sky is green.", "C"),
     ("letter", "This is why the answer is E.", "E"),
     ("letter", "The answer isn't B.", None),
-    ("letter", "The answer is (A) or (B).", None),
-    ("letter", "Answer: A and C", None),
+    ("letter", "The answer is (A) or (B).", "A"),
+    ("letter", "Answer: A and C", "A"),
+    ("letter", "The answer is (A) and (B). No: the answer is (C) and (D).", "C"),
+    ("letter", "Answer: K and B", None),  # the first is no option
     ("letter", "The answer is B, not C.", "B"),
     ("letter", "The correct option is most likely D", "D"),
     ("letter", "The correct option is D, since D is even", "D"),
@@ -182,6 +184,22 @@ def test_rules_are_named() -> None:
     }
     expected = {"boxed", "answer_colon", "answer_is", "hashes", "last_number", "last_line"}
     assert rules == expected
+
+
+@pytest.mark.parametrize(
+    ("response", "rule"),
+    [
+        ("The answer is (A) and (B).", "answer_is_first_of_several"),
+        ("Answer: A, C", "answer_colon_first_of_several"),
+        ("The best option is A/B", "option_is_first_of_several"),
+        (r"\boxed{A or B}", "boxed_first_of_several"),
+        ("The answer is (A) and (B). So the answer is (A).", "answer_is"),
+        ("Answer: A and I am sure of it.", "answer_colon"),
+        ("Answer: A", "answer_colon"),
+    ],
+)
+def test_the_rule_tells_a_letter_that_was_the_first_of_several(response: str, rule: str) -> None:
+    assert extract(response, "letter")[:2] == ("A", rule)
 
 
 PIECES = (

@@ -126,6 +126,41 @@ def test_a_stop_within_the_thought_is_an_end_of_thinking() -> None:
 
 
 @pytest.mark.parametrize(
+    ("forcing", "thought"),
+    [
+        (BudgetForcing(max_thinking_tokens=100), " hm"),
+        (BudgetForcing(num_waits=1), " hmWait, hm"),
+        (BudgetForcing(max_thinking_tokens=100, num_waits=2), " hmWait, hmWait, hm"),
+    ],
+)
+@pytest.mark.parametrize("begun", ["<think>", ""])
+def test_a_student_that_stops_within_its_thought_answers(
+    forcing: BudgetForcing, thought: str, begun: str
+) -> None:
+    def says(begun: str) -> str:
+        if "</think>" in begun:
+            return "Answer: 7"
+        if begun.endswith("Wait"):
+            return ", hm"
+        return "<think> hm"[len(begun) :]
+
+    engine = ScriptedEngine(says)
+    response = ask(engine, begun, forcing)
+    assert response.text == f"<think>{thought}{CLOSE}Answer: 7"
+    assert response.finish_reason == "stop"
+    # every letter behind what it is begun with is a token, and one stop token ends it
+    assert response.num_tokens == len(response.text) - len(begun) + 1
+
+
+def test_a_stop_within_a_thought_behind_which_nothing_fits_is_left_alone() -> None:
+    sampling = replace(SAMPLING, max_new_tokens=14)  # 3 letters, 11 of the end of thinking
+    forcing = BudgetForcing(max_thinking_tokens=10)
+    response = ask(ScriptedEngine(lambda begun: " hm"), "<think>", forcing, sampling=sampling)
+    assert (response.text, response.finish_reason) == ("<think> hm", "stop")
+    assert response.num_tokens == 4
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({}, "give max_thinking_tokens, num_waits or both"),

@@ -24,6 +24,7 @@ from nt_lightning.evaluation.results import (
 )
 from tests.unit.evaluation.test_results import SAMPLE
 
+STAGES = ("before", "test")
 ROWS = [{"id": str(n), "question": f"{n} + 1?", "reference": str(n + 1)} for n in range(3)]
 
 
@@ -59,7 +60,7 @@ def run_folder(root: Path) -> Path:
     ]
     write_samples(samples_path(root, "test", "sums", "think"), samples)
     result = replace(aggregate(samples, step=7), num_reused=2)
-    write_results(root, RunResults([result], versions={"sums": "0"}))
+    write_results(root, RunResults([result], settings={"test": {"sums": {"version": "0"}}}))
     return root
 
 
@@ -88,7 +89,7 @@ def test_write_puts_them_into_the_run_and_keeps_the_earlier_ones(tmp_path: Path)
     content = read_results(run)
     (result,) = content.results
     assert (result.accuracy, result.step, result.num_reused) == (pytest.approx(2 / 3), 7, 2)
-    assert content.versions["sums"] != "0"
+    assert content.settings["test"]["sums"]["version"] == benchmarks_of(run)[0].version
     (kept,) = run.glob("earlier-*")
     assert (kept / "results.json").read_bytes() == earlier
     old = read_samples(samples_path(kept, "test", "sums", "think"))
@@ -142,11 +143,28 @@ def test_a_file_with_other_questions_is_refused_and_nothing_changes(
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_a_corrected_reference_is_no_other_question(tmp_path: Path) -> None:
+def test_a_corrected_reference_is_told_and_no_other_question(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = run_folder(tmp_path)
+    made = benchmarks_of(run)[0].version
+    samples = read_samples(samples_path(run, "test", "sums", "think"))
+    for stage in STAGES:
+        path = samples_path(run, stage, "sums", "think")
+        write_samples(path, [replace(one, stage=stage) for one in samples])
+    content = replace(read_results(run), settings={s: {"sums": {"version": made}} for s in STAGES})
+    write_results(run, content)
+    assert main(["grade", str(run)]) == 0
+    assert not caplog.messages
     rows = [{**row, "reference": "3"} for row in ROWS]
     (run / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    caplog.clear()
     assert main(["grade", str(run), "--write", "true"]) == 0
+    (line,) = caplog.messages  # once, for two files
+    now = benchmarks_of(run)[0].version
+    assert now != made
+    assert line == f"sums has changed: its responses are to version {made}; it is now {now}"
+    assert {read_results(run).settings[stage]["sums"]["version"] for stage in STAGES} == {now}
     samples = read_samples(samples_path(run, "test", "sums", "think"))
     assert [one.correct for one in samples] == [False, True, True]
 
@@ -163,11 +181,13 @@ def test_without_texts_verdict_and_version_are_kept(
     write_samples(samples_path(run, "after", "sums", "think"), hidden)
     (run / "evaluation" / "test" / "sums-think.jsonl").unlink()
     now = benchmarks_of(run)[0].version
-    content = RunResults([aggregate(hidden, step=1)], versions={"sums": version or now})
+    content = RunResults(
+        [aggregate(hidden, step=1)], settings={"after": {"sums": {"version": version or now}}}
+    )
     write_results(run, content)
     assert main(["grade", str(run), "--write", "true"]) == 2  # there is nothing to judge
     assert "sums-think.jsonl: holds no texts; its verdicts are kept" in caplog.text
-    assert (f"are of version 0; the benchmark is now {now}" in caplog.text) == (version == "0")
+    assert (f"to version 0; it is now {now}" in caplog.text) == (version == "0")
     assert read_results(run) == content
 
 

@@ -205,8 +205,7 @@ def test_results_come_back_as_they_went(tmp_path: Path) -> None:
     content = RunResults(
         [result(), result(stage="before", step=0), replace(many(), num_reused=5)],
         {"sums": {"chance": 0.25}},
-        {"sums": "1"},
-        {"after": {"seed": 0}},
+        {"after": {"sums": {"seed": 0, "version": "1"}}},
     )
     write_results(tmp_path, content)
     assert read_results(tmp_path) == content

@@ -151,6 +151,7 @@ def test_verdicts(
     ("question", "reference", "answer", "correct", "by"),
     [
         (PLANETS, "B", "The answer is (B).", True, "letter"),
+        (PLANETS, "B", "The answer is (B) and (C).", None, "free text"),
         (PLANETS, "\\text{(B)}", "\\boxed{C}", False, "letter"),
         (PLANETS, "(B) Mars", "\\boxed{\\text{Mars}}", True, "letter"),
         (PLANETS, "B", "\\boxed{\\text{Venus}}", False, "letter"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.image import imread
+from matplotlib.text import Text
 from rich.console import Console
 
 from nt_lightning.evaluation.outcomes import OUTCOMES
@@ -71,6 +73,26 @@ def test_table_cells() -> None:
     assert "more Adaptive 60.0±5.0 0 1,234 70/10/15/5" in lines
     assert "sums (chance) 25.0" in lines
     assert not any("…" in line for line in lines)
+
+
+@pytest.mark.parametrize(("stage", "is_trained"), [("test", False), ("step-5", True)])
+def test_a_student_that_was_only_tested_has_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, is_trained: bool
+) -> None:
+    texts: list[str] = []
+    draw = Text.draw
+
+    def told(self: Text, renderer: Any) -> None:
+        texts.append(self.get_text())
+        draw(self, renderer)
+
+    monkeypatch.setattr(Text, "draw", told)
+    results = [result("think", stage, 0.3)]
+    plot_mode_matrix(results, tmp_path / "m.png")
+    assert any("Think modes" in text for text in texts)
+    assert any("training" in text for text in texts) == is_trained
+    title = rendered(results)[0].strip()
+    assert title == f"Think modes{', before → after training' if is_trained else ''}"
 
 
 def test_a_long_name_fits_a_narrow_terminal() -> None:

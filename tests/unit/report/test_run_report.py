@@ -30,18 +30,26 @@ def run_folder(
     mode: str = "think",
     stage: str = "after",
     version: str = "1",
+    benchmark: str = "sums",
     **settings: Any,
 ) -> Path:
     """Adds a benchmark's responses and result to a run."""
     samples = [
-        replace(SAMPLE, problem_id=f"p{n}", correct=right, mode=mode, stage=stage)
+        replace(
+            SAMPLE,
+            benchmark=benchmark,
+            problem_id=f"p{n}",
+            correct=right,
+            mode=mode,
+            stage=stage,
+        )
         for n, right in enumerate(verdicts)
     ]
-    write_samples(samples_path(root, stage, "sums", mode), samples)
+    write_samples(samples_path(root, stage, benchmark, mode), samples)
     content = read_results(root)
     content.add(aggregate(samples, step=3))
-    content.versions["sums"] = version
-    content.settings[stage] = settings
+    if settings:
+        content.settings.setdefault(stage, {})[benchmark] = {"version": version, **settings}
     write_results(root, content)
     return root
 
@@ -102,8 +110,8 @@ def test_before_against_after_of_one_run(
     ("options", "message"),
     [
         (["--other", "{run}"], "is compared with itself; give other_stage"),
-        (["--stage", "before"], "but other is null"),
-        (["--other_stage", "before"], "but other is null"),
+        (["--stage", "before"], "--stage before chooses what is compared, and there is no --other"),
+        (["--other_stage", "before"], "--other_stage before chooses what is compared, and"),
         (["--other", "{run}", "--stage", "test"], "stage 'test' is not in the run; there: before,"),
     ],
 )
@@ -144,6 +152,18 @@ def test_what_was_not_alike_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
         "warning: they were not evaluated alike: version of sums '1', '2 [x]'; max_new_tokens 64, "
         "128; forcing None, {'num_waits': 1}; student.dtype 'float32', 'bfloat16'"
     )
+
+
+def test_benchmarks_that_were_not_asked_alike_are_named(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for benchmark, right in (("sums", 32), ("words", 64)):
+        run_folder(first, [True], benchmark=benchmark, seed=1, max_new_tokens=64, repeats=1)
+        run_folder(second, [True], benchmark=benchmark, seed=2, max_new_tokens=right, repeats=1)
+    assert main(["report", str(first), "--other", str(second)]) == 0
+    assert json.loads((first / "comparison.json").read_text())["differing"] == {
+        "seed": [1, 2],
+        "max_new_tokens of sums": [64, 32],
+    }
 
 
 def test_settings_that_are_not_known_do_not_differ(tmp_path: Path) -> None:

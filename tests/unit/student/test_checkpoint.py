@@ -10,20 +10,19 @@ from nt_lightning.student.checkpoint import (
 )
 
 
-def checkpoint(processed, steps, batches, epochs=2):
+def checkpoint(processed, steps, batches, epochs=2, begun=3):
     counts = dict.fromkeys(("ready", "started", "processed", "completed"), processed)
     progress = {"current": dict(counts), "total": {k: v + 100 for k, v in counts.items()}}
+    loader = {"epoch": 2 if batches else 3, "batches": batches}
+    counted = {"ready": begun, "started": begun, "processed": epochs, "completed": epochs}
     optimizer = {"optimizer": {"step": {"current": {"completed": steps}}}}
     return {
         "loops": {
             "fit_loop": {
                 "epoch_loop.batch_progress": progress,
                 "epoch_loop.automatic_optimization.optim_progress": optimizer,
-                "state_dict": {"combined_loader": [{"epoch": 2, "batches": batches}]},
-                "epoch_progress": {
-                    name: {"started": 3, "processed": epochs, "completed": epochs}
-                    for name in ("current", "total")
-                },
+                "state_dict": {"combined_loader": [loader]},
+                "epoch_progress": {name: dict(counted) for name in ("current", "total")},
             }
         }
     }
@@ -51,10 +50,19 @@ def test_align_to_step(processed, steps, batches, wanted):
     assert fit["epoch_loop.batch_progress"]["total"] == totals
 
 
+@pytest.mark.parametrize(("processed", "steps", "batches"), [(8, 2, 8), (20, 5, 20)])
+def test_an_epoch_that_lightning_did_not_count(processed, steps, batches):
+    """After a resume at an epoch's end the next one has begun, whatever its counts say."""
+    ours = checkpoint(processed, steps, batches, begun=2)
+    align_to_step(ours, accumulate=4, batches_per_epoch=20)
+    current = ours["loops"]["fit_loop"]["epoch_progress"]["current"]
+    assert current == {"ready": 3, "started": 3, "processed": 2, "completed": 2}
+
+
 def test_training_that_was_told_to_stop_has_not_done_its_epoch():
     ours = checkpoint(8, 2, 8, epochs=3)
     align_to_step(ours, accumulate=4, batches_per_epoch=20)
-    counts = {"started": 3, "processed": 2, "completed": 2}
+    counts = {"ready": 3, "started": 3, "processed": 2, "completed": 2}
     assert ours["loops"]["fit_loop"]["epoch_progress"] == {"current": counts, "total": counts}
 
 
@@ -71,7 +79,7 @@ def test_the_end_of_an_epoch_on_another_number_of_devices():
     theirs = checkpoint(40, 5, 0, epochs=3)
     align_to_step(theirs, accumulate=4, batches_per_epoch=20)
     fit = theirs["loops"]["fit_loop"]
-    assert fit["state_dict"]["combined_loader"] == [{"epoch": 2, "batches": 0}]
+    assert fit["state_dict"]["combined_loader"] == [{"epoch": 3, "batches": 0}]
     assert set(fit["epoch_loop.batch_progress"]["current"].values()) == {20}
 
 
