@@ -138,7 +138,7 @@ def strategy_name(strategy: Any, world_size: int) -> Strategy:
     Raises:
         UserError: One that a student does not train under.
     """
-    if strategy == "fsdp2" or isinstance(strategy, FSDP2Strategy):
+    if strategy in ("fsdp2", "fsdp") or isinstance(strategy, FSDP2Strategy):
         return "fsdp2"
     name = strategy if isinstance(strategy, str) else type(strategy).__name__
     known = isinstance(strategy, DDPStrategy | SingleDeviceStrategy)

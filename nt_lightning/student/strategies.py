@@ -102,6 +102,9 @@ class FSDP2Strategy(ModelParallelStrategy):
         return counterpart
 
 
-StrategyRegistry.register(
-    "fsdp2", FSDP2Strategy, description="FSDP2 over all devices of all nodes", override=True
-)
+# ``fsdp`` is the same: Lightning's FSDP1 refuses to clip by the norm, and flattens weights so that
+# adapters cannot be told from what is frozen. By that name Lightning asks for a GPU.
+for _name in ("fsdp2", "fsdp"):
+    StrategyRegistry.register(
+        _name, FSDP2Strategy, description="FSDP2 over all devices of all nodes", override=True
+    )
