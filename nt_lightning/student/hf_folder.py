@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from nt_lightning.models import load_tokenizer, missing_model, model_path
 from nt_lightning.student.head import base_model
 from nt_lightning.student.loading import LoRA, load_student
 from nt_lightning.student.model_card import model_card
+from nt_lightning.student.shards import LazyTensors
 from nt_lightning.student.trained import Checkpoint
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import THINK_MODES_FILE
@@ -37,6 +39,11 @@ def write_folder(
 ) -> Written:
     """Write a Hugging Face folder, load it and compare; whole and proved, or absent.
 
+    In memory there is one copy of the weights in ``dtype_name`` and one tensor of the checkpoint,
+    and later the loaded folder in place of both; pages of mapped files come on top, which the
+    kernel takes back when it needs them. Adapters that are merged need the base in float32 and one
+    product of theirs; it is rounded in place.
+
     Args:
         checkpoint: What ``read_checkpoint`` of ``trained`` read.
         folder: The new folder.
@@ -50,12 +57,16 @@ def write_folder(
     tokenizer = load_tokenizer(checkpoint.model_name)
     formatter = PromptFormatter(tokenizer, checkpoint.system_prompt)
     prompt = torch.tensor([formatter.prompt_ids(_QUESTION, checkpoint.modes.think)])
+    facts: dict[str, Any] = {"number format": dtype_name}
     if checkpoint.lora is None:
         model = _model_of(checkpoint.weights, checkpoint.model_name, dtype)
     elif merge_lora:
-        merged = _merged_weights(checkpoint, checkpoint.lora, prompt)
+        facts["adapters"] = "merged into the weights"
+        merged = _merged_weights(checkpoint, checkpoint.lora, prompt, dtype)
         model = _model_of(merged, checkpoint.model_name, dtype)
+        del merged
     else:
+        facts["adapters"] = "alone in this folder; the base model is loaded with them"
         model = _adapters(checkpoint, checkpoint.lora, dtype)
     base_model(model).generation_config = generation_config(formatter)
     expected = _logits(model, prompt)
@@ -70,7 +81,7 @@ def write_folder(
             file.chmod((partial / THINK_MODES_FILE).stat().st_mode)
         gap = _compare(expected, _logits(_reload(partial), prompt), "the folder, loaded again")
         written = Written(_num_parameters(partial), _num_bytes(partial), gap)
-        facts = {"number format": dtype_name, "parameters": f"{written.num_parameters:,}"}
+        facts["parameters"] = f"{written.num_parameters:,}"
         facts["logits after reloading"] = f"differ by at most {gap:.2g}"
         text = model_card(checkpoint, formatter, folder.name, facts)
         (partial / "README.md").write_text(text, encoding="utf-8")
@@ -95,29 +106,46 @@ def generation_config(formatter: PromptFormatter) -> Any:
 # -- building ----------------------------------------------------------------------------------
 
 
-def _model_of(weights: dict[str, Tensor], name: str, dtype: torch.dtype) -> Any:
-    """A model of the base's configuration with these weights, and no others, in ``dtype``."""
+def _model_of(weights: Mapping[str, Tensor], name: str, dtype: torch.dtype) -> Any:
+    """A model of the base's configuration with these weights, and no others, in ``dtype``.
+
+    It is filled tensor by tensor; one that has its dtype already is shared.
+    """
+    from accelerate import init_empty_weights
+    from accelerate.utils import set_module_tensor_to_device
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
         config = AutoConfig.from_pretrained(model_path(name))
     except (OSError, ValueError) as error:
         raise UserError(missing_model(name, error)) from None
-    with torch.device("meta"):
-        blank = AutoModelForCausalLM.from_config(config)
-    shapes = {key: value.shape for key, value in blank.state_dict().items()}
-    for key in sorted(shapes.keys() | weights.keys()):
-        ours, theirs = (part.get(key) for part in (shapes, weights))
-        if ours is None or theirs is None or ours != theirs.shape:
+    with init_empty_weights(include_buffers=False):  # no checkpoint holds rotary frequencies
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    blank = model.state_dict()
+    _check_shapes(blank, weights, name)
+    tied, plan = model.all_tied_weights_keys, model._get_dtype_plan(dtype)
+    for key in (name for name in blank if name not in tied):
+        kept = [precise for part, precise in plan.items() if part in key]  # in float32 always
+        set_module_tensor_to_device(model, key, "cpu", weights[key], *kept[:1])
+    model.tie_weights()
+    for key in tied:
+        rows = zip(weights[key].split(1024), model.get_parameter(key).split(1024), strict=True)
+        same = all(torch.equal(ours.to(theirs.dtype), theirs) for ours, theirs in rows)
+        assert same, f"{key} was not tied in training"
+    return model.eval()
+
+
+def _check_shapes(blank: Mapping[str, Tensor], weights: Mapping[str, Tensor], name: str) -> None:
+    """Refuse weights that are not those of the base model."""
+    found = weights.outline if isinstance(weights, LazyTensors) else weights
+    for key in sorted(blank.keys() | found.keys()):
+        ours, theirs = (part[key].shape if key in part else None for part in (blank, found))
+        if ours is None or theirs is None or ours != theirs:
             raise UserError(
                 f"the checkpoint does not fit the base model {name!r}: {key} is "
-                f"{'absent' if theirs is None else list(theirs.shape)} in the checkpoint and "
+                f"{'absent' if theirs is None else list(theirs)} in the checkpoint and "
                 f"{'absent' if ours is None else list(ours)} in the model"
             )
-    model = type(blank).from_pretrained(None, config=config, state_dict=dict(weights), dtype=dtype)
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, weights[key].to(value.dtype)), f"{key} was not taken over"
-    return model.eval()
 
 
 def _with_adapters(checkpoint: Checkpoint, lora: LoRA, base: Any) -> Any:
@@ -135,8 +163,10 @@ def _with_adapters(checkpoint: Checkpoint, lora: LoRA, base: Any) -> Any:
     return model.eval()
 
 
-def _merged_weights(checkpoint: Checkpoint, lora: LoRA, prompt: Tensor) -> dict[str, Tensor]:
-    """Base plus adapters in float32, proved by the logits.
+def _merged_weights(
+    checkpoint: Checkpoint, lora: LoRA, prompt: Tensor, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Base plus adapters, added and proved by the logits in float32, then rounded to ``dtype``.
 
     Adapters of a quantised base are added to what that base computes with, its dequantised
     weights: they were trained to correct these (our choice).
@@ -148,6 +178,8 @@ def _merged_weights(checkpoint: Checkpoint, lora: LoRA, prompt: Tensor) -> dict[
     expected = _logits(model, prompt)
     merged = model.merge_and_unload()
     _compare(expected, _logits(merged, prompt), "the base with merged adapters")
+    for parameter in merged.parameters():
+        parameter.data = parameter.data.to(dtype)
     return dict(merged.state_dict())
 
 

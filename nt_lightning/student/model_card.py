@@ -56,7 +56,7 @@ def model_card(
         _modes(checkpoint),
         _use(checkpoint, formatter, name),
         *_training(run),
-        *_evaluation(run),
+        *_evaluation(run, checkpoint.step),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -113,7 +113,8 @@ def _training(run: Path | None) -> list[str]:
     return ["## Training", f"```json\n{plan}\n```"]
 
 
-def _evaluation(run: Path | None) -> list[str]:
+def _evaluation(run: Path | None, step: int) -> list[str]:
+    """All results of the run; which of them are this student's is said."""
     if run is None:
         return []
     try:
@@ -122,20 +123,26 @@ def _evaluation(run: Path | None) -> list[str]:
         return []
     if not results:
         return []
-    header = ["benchmark", "mode", "stage", "problems", "accuracy", "obedience", "mean tokens"]
-    return ["## Evaluation", _table(header, map(_row, results))]
+    note = f"Scores of the run's students; this one is of step {step}"
+    note += "." if any(result.step == step for result in results) else ", which was not scored."
+    header = ["benchmark", "mode", "stage", "step", "problems", "accuracy", "95 % interval"]
+    return [
+        "## Evaluation",
+        note,
+        _table([*header, "obedience", "mean tokens"], map(_row, results)),
+    ]
 
 
 def _row(result: Result) -> Sequence[Any]:
-    error = result.accuracy_stderr
-    accuracy = _percent(result.accuracy) + (f" ± {_percent(error)}" if error is not None else "")
-    tokens = result.mean_response_tokens
+    interval, tokens = result.accuracy_interval, result.mean_response_tokens
     return (
         result.benchmark,
         result.mode,
         result.stage,
+        result.step,
         result.num_problems,
-        accuracy,
+        _percent(result.accuracy),
+        "" if interval is None else f"{100 * interval.low:.1f} to {_percent(interval.high)}",
         _percent(result.obedience),
         "" if tokens is None else f"{tokens:.0f}",
     )

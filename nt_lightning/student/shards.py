@@ -7,7 +7,7 @@ is ours: PyTorch's own keeps its table of contents as a pickle that is executed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,18 +111,42 @@ def read_mapped(path: Path) -> Any:
     return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
 
 
+class LazyTensors(Mapping[str, Tensor]):
+    """Tensors of a checkpoint, put together when they are asked for; none is kept here.
+
+    Args:
+        parts: The checkpoint.
+        entry: Key of a dict of tensors in its outline, such as ``state_dict``.
+        prefix: What the names of those that are meant begin with; it is left out.
+    """
+
+    def __init__(self, parts: Parts, entry: str, prefix: str = "") -> None:
+        self._parts = parts
+        self._key = f"{entry}/{prefix}"
+        named = parts.outline.get(entry) or {}
+        self.outline: dict[str, Tensor] = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in named.items()
+            if name.startswith(prefix)
+        }  # shapes and dtypes are right, values may be absent
+
+    def __getitem__(self, name: str) -> Tensor:
+        return _whole(self._parts, self._key + name, self.outline[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.outline)
+
+    def __len__(self) -> int:
+        return len(self.outline)
+
+
 def whole(parts: Parts) -> dict[str, Any]:
     """The checkpoint with every tensor whole."""
-
-    def fetch(key: str, tensor: Tensor) -> Tensor:
-        if not tensor.is_meta:
-            return tensor
-        target = Box((0,) * tensor.ndim, torch.empty(tensor.shape, dtype=tensor.dtype))
-        return _filled(key, target, parts.boxes.get(key, []))
-
     if not parts.boxes:
         return parts.outline
-    return change_tensors(parts.outline, fetch)  # type: ignore[no-any-return]
+    return change_tensors(  # type: ignore[no-any-return]
+        parts.outline, lambda key, tensor: _whole(parts, key, tensor)
+    )
 
 
 def sharded_like(parts: Parts, like: Callable[[str], Tensor | None]) -> dict[str, Any]:
@@ -160,6 +184,14 @@ def sharded_like(parts: Parts, like: Callable[[str], Tensor | None]) -> dict[str
         )
 
     return change_tensors(parts.outline, fetch)  # type: ignore[no-any-return]
+
+
+def _whole(parts: Parts, key: str, tensor: Tensor) -> Tensor:
+    """A tensor of the outline with its values."""
+    if not tensor.is_meta:
+        return tensor
+    target = Box((0,) * tensor.ndim, torch.empty(tensor.shape, dtype=tensor.dtype))
+    return _filled(key, target, parts.boxes.get(key, []))
 
 
 def _own_box(tensor: DTensor) -> Box:

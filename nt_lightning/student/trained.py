@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from nt_lightning.errors import UserError
 from nt_lightning.student.checkpoint_io import check_checkpoint, open_checkpoint
 from nt_lightning.student.loading import LoRA, Quantization
-from nt_lightning.student.shards import Parts, whole
+from nt_lightning.student.shards import LazyTensors
 from nt_lightning.traces.modes import ThinkModes
 
 _PREFIX = "model."
@@ -22,8 +23,8 @@ class Checkpoint:
 
     Args:
         path: Where it lies.
-        weights: Trained weights by their names in the student; memory-mapped where that is
-            possible. All of them, or under LoRA the adapters alone.
+        weights: Trained weights by their names in the student: all of them, or under LoRA the
+            adapters alone. Those of a checkpoint are read when they are asked for.
         model_name: The base model.
         modes: Think modes of the run, ``{K}`` filled.
         system_prompt: System turn of the run.
@@ -34,7 +35,7 @@ class Checkpoint:
     """
 
     path: Path
-    weights: dict[str, Tensor]
+    weights: Mapping[str, Tensor]
     model_name: str
     modes: ThinkModes
     system_prompt: str | None
@@ -45,7 +46,10 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint file, or the folder of a sharded one, without its optimizer state.
+    """Open a checkpoint file, or the folder of a sharded one, without its optimizer state.
+
+    The weights stay on the disk, mapped into memory: a tensor of a sharded checkpoint is put
+    together each time it is asked for, one of a file is the mapped one.
 
     Raises:
         UserError: It is damaged, or of something else than MaskedSFT.
@@ -54,13 +58,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     parts = open_checkpoint(path)
     content = parts.outline
     ours = content.get("nt_lightning")
-    trained = {"state_dict": content.get("state_dict") or {}}
-    weights = whole(Parts(trained, parts.boxes))["state_dict"]
+    weights = LazyTensors(parts, "state_dict", _PREFIX)
     if not isinstance(ours, dict) or not weights:
         raise UserError(f"{path} is no checkpoint of MaskedSFT: it has no entry 'nt_lightning'")
     return Checkpoint(
         path=path,
-        weights={name.removeprefix(_PREFIX): value for name, value in weights.items()},
+        weights=weights,
         model_name=ours["model_name"],
         modes=ThinkModes.from_dict(ours["think_modes"]),
         system_prompt=ours["system_prompt"],

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -15,12 +16,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from nt_lightning.__main__ import main
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.results import Result, RunResults, write_results
-from nt_lightning.student import hf_folder
+from nt_lightning.evaluation.statistics import Interval
+from nt_lightning.student import hf_folder, shards
 from nt_lightning.student.checkpoint_io import AtomicCheckpointIO
 from nt_lightning.student.export import export
 from nt_lightning.student.loading import LoRA
 from nt_lightning.student.sealed import write_hashed, write_manifest, write_sealed
 from nt_lightning.student.sft import MaskedSFT
+from nt_lightning.student.trained import read_checkpoint
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
 from tests.tiny import save_tiny_student
@@ -107,15 +110,30 @@ def test_generation_config_stops_and_does_not_sample(tmp_path):
     assert values == {"eos_token_id": [2, 0], "pad_token_id": 0}
 
 
+def result(step, stage, tokens):
+    """What an evaluation of fifty problems wrote."""
+    values = dict.fromkeys(Result.__dataclass_fields__)
+    values |= {"benchmark": "gsm8k", "mode": "think", "stage": stage, "step": step}
+    values |= {"num_problems": 50, "accuracy": 0.25, "accuracy_interval": Interval(0.125, 0.375)}
+    return Result(**values | {"mean_response_tokens": tokens})
+
+
+def test_the_card_does_not_give_another_steps_scores_as_its_own(tmp_path):
+    _, content = trained(tmp_path)
+    path = save(tmp_path, content)
+    write_results(tmp_path / "run", RunResults(results=[result(12, "after", 80.0)]))
+    export(path, str(tmp_path / "out"))
+    card = (tmp_path / "out" / "README.md").read_text().splitlines()
+    assert "Scores of the run's students; this one is of step 7, which was not scored." in card
+    assert "| gsm8k | think | after | 12 | 50 | 25.0 % | 12.5 to 37.5 % |  | 80 |" in card
+
+
 def test_the_card_tells_the_lineage_and_its_code_runs(tmp_path, capsys):
     _, content = trained(tmp_path, system_prompt="Be\nbrief.")
     path = save(tmp_path, content)
     run = tmp_path / "run"
     (run / "plan.json").write_text('{"traces": 40}\n')
-    result = dict.fromkeys(Result.__dataclass_fields__)
-    result |= {"benchmark": "gsm8k", "mode": "think", "stage": "after", "num_problems": 50}
-    result |= {"accuracy": 0.25, "accuracy_stderr": 0.0625, "mean_response_tokens": 91.4}
-    write_results(run, RunResults(results=[Result(**result)]))
+    write_results(run, RunResults(results=[result(0, "before", None), result(7, "after", 91.4)]))
     export(path, str(tmp_path / "out"))
     card = (tmp_path / "out" / "README.md").read_text()
     for line in (
@@ -127,7 +145,9 @@ def test_the_card_tells_the_lineage_and_its_code_runs(tmp_path, capsys):
         "| logits after reloading | differ by at most 0 |",
         "| `think` | Think carefully before answering. Use about 40 words | `<think>` |",
         '{"traces": 40}',
-        "| gsm8k | think | after | 50 | 25.0 % ± 6.2 % |  | 91 |",
+        "Scores of the run's students; this one is of step 7.",
+        "| gsm8k | think | before | 0 | 50 | 25.0 % | 12.5 to 37.5 % |  |  |",
+        "| gsm8k | think | after | 7 | 50 | 25.0 % | 12.5 to 37.5 % |  | 91 |",
     ):
         assert line in card.splitlines()
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
@@ -150,7 +170,9 @@ def test_lora_is_merged(tmp_path, tied):
     assert (logits(base) - expected).abs().max() > 0.1
     saved = load_file(tmp_path / "out" / "model.safetensors")
     assert saved.keys() == set(base.state_dict()) - ({"lm_head.weight"} if tied else set())
-    assert "LoRA | r 4, lora_alpha 8" in (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "LoRA | r 4, lora_alpha 8" in card
+    assert "| adapters | merged into the weights |" in card
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -164,6 +186,8 @@ def test_lora_may_stay_an_adapter(tmp_path, dtype):
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     gap = (logits(again) - expected).abs().max()
     assert gap < (1e-4 if dtype == "float32" else 0.05)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| adapters | alone in this folder; the base model is loaded with them |" in card
 
 
 def test_adapters_of_a_quantised_base_are_merged_into_what_it_computes(tmp_path):
@@ -177,10 +201,12 @@ def test_adapters_of_a_quantised_base_are_merged_into_what_it_computes(tmp_path)
     assert "| base in training | 4bit |" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_sharded_checkpoint(tmp_path):
-    """Written by hand: rows of every weight shared out over two ranks, moments beside them."""
-    model, content = trained(tmp_path)
-    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+def save_sharded(folder, content, lost=""):
+    """By hand: rows of every weight shared out over two ranks, moments beside them.
+
+    ``lost`` names a weight whose second half is in no shard.
+    """
+    path = folder / "run" / "checkpoints" / "last.ckpt"
     path.mkdir(parents=True)
     outline = {**content, "state_dict": {}, "optimizer_states": [{"state": {0: torch.ones(3)}}]}
     shards = [{}, {}]
@@ -189,11 +215,69 @@ def test_a_sharded_checkpoint(tmp_path):
         half = len(value) // 2
         for shard, start in zip(shards, (0, half), strict=True):
             rows = value[start : start + half].clone()
+            if name == lost and start:
+                continue
             shard[f"state_dict/{name}"] = ((start, *[0] * (value.ndim - 1)), rows)
     files = {"meta.pt": outline, "shard-0.pt": shards[0], "shard-1.pt": shards[1]}
     written = {name: write_hashed(part, path / name) for name, part in files.items()}
     write_manifest(path, written, outline)
+    return path
+
+
+def test_a_sharded_checkpoint(tmp_path):
+    model, content = trained(tmp_path)
+    path = save_sharded(tmp_path, content)
     export(str(path), str(tmp_path / "out"), dtype="float32")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(logits(again), logits(model))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tensors_of_a_sharded_checkpoint_are_there_one_at_a_time(tmp_path, monkeypatch, tied):
+    model, content = trained(tmp_path, tie_word_embeddings=tied)
+    path, made, counts = save_sharded(tmp_path, content), [], {}
+    put_together = shards._filled
+
+    def counted(key, *arguments):
+        assert not [name for name, tensor in made if tensor() is not None], "an older one is there"
+        tensor = put_together(key, *arguments)
+        made.append((key, weakref.ref(tensor)))
+        counts[key] = counts.get(key, 0) + 1
+        return tensor
+
+    monkeypatch.setattr(shards, "_filled", counted)
+    weights = read_checkpoint(path).weights
+    expected = model.state_dict()
+    assert {key: value.shape for key, value in weights.outline.items()} == {
+        key: value.shape for key, value in expected.items()
+    }
+    assert not made
+    assert weights.keys() == expected.keys()
+    for key in weights:
+        assert torch.equal(weights[key], expected[key]), key
+    counts.clear()
+    export(str(path), str(tmp_path / "out"))
+    assert counts == {f"state_dict/{name}": 1 for name in content["state_dict"]}
+
+
+def test_a_gap_in_the_shards(tmp_path):
+    _, content = trained(tmp_path)
+    path = save_sharded(tmp_path, content, lost="model.model.norm.weight")
+    message = r"damaged: 32 values of state_dict/model\.model\.norm\.weight are in no shard"
+    with pytest.raises(UserError, match=message):
+        export(str(path), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_experts_have_the_names_and_shapes_of_the_base(tmp_path):
+    """Servers read these, not the stacks that transformers makes of them when it loads."""
+    model, content = trained(tmp_path, family="mixtral", num_local_experts=2)
+    export(save(tmp_path, content), str(tmp_path / "out"), dtype="float32")
+    base, saved = (load_file(tmp_path / name / "model.safetensors") for name in ("base", "out"))
+    assert {key: value.shape for key, value in saved.items()} == {
+        key: value.shape for key, value in base.items()
+    }
+    assert any("experts.1.w2" in key for key in saved)
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     torch.testing.assert_close(logits(again), logits(model))
 
