@@ -152,8 +152,12 @@ class BenchmarkEvaluation(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Evaluate after an optimizer step, once, whatever the number of micro-batches."""
-        if _is_rehearsal(trainer) or trainer.global_step == self._seen_step:
+        """Evaluate after an optimizer step, once, whatever the number of micro-batches.
+
+        Not where the run has been told to stop: it evaluates when it is resumed.
+        """
+        is_stopping = trainer.received_sigterm  # type: ignore[attr-defined]
+        if is_stopping or _is_rehearsal(trainer) or trainer.global_step == self._seen_step:
             return
         self._seen_step = trainer.global_step
         if stage := self._stage_of(trainer):

@@ -5,20 +5,19 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerStatus
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
 
 import nt_lightning.data.composition
@@ -35,6 +34,7 @@ from nt_lightning.data.certificate import copy_certificate
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.results import read_results
+from nt_lightning.files import sweep
 from nt_lightning.forecast.before_fit import FitsInMemory
 from nt_lightning.manners import ShortErrors, one_line
 from nt_lightning.progress import RunProgressBar
@@ -47,13 +47,13 @@ from nt_lightning.runs import (
     latest_checkpoint,
 )
 from nt_lightning.slurm import Job
+from nt_lightning.stopping import StopTogether
 from nt_lightning.student.checkpoint_io import AtomicCheckpointIO
 from nt_lightning.traces.steps import StepSplitter
 from nt_lightning.trainer import RecipeTrainer
 
 log = logging.getLogger(__name__)
 EXIT_SIGINT, EXIT_SIGTERM = 130, 143
-CTRL_C = signal.default_int_handler
 # a recipe for many devices is forecast where there are none
 WITHOUT_DEVICES: dict[str, Any] = {
     "accelerator": "cpu",
@@ -104,7 +104,7 @@ class CLI(LightningCLI):
     running: Trainer | None = None
     run_folder: Path | None = None
     job: Job | None = None
-    heard_ctrl_c = False
+    stop: StopTogether | None = None
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -126,13 +126,14 @@ class CLI(LightningCLI):
         root = Path(config.trainer.default_root_dir or "runs")
         name = _recipe_name(config.get("config"))
         CLI.job = Job.here(root) if self.subcommand == "fit" else None
-        if self.subcommand == "fit" and signal.getsignal(signal.SIGINT) == CTRL_C:
-            signal.signal(signal.SIGINT, _hear_ctrl_c)
-        if CLI.job is not None and config.get("ckpt_path") is None:
-            config.ckpt_path = CLI.job.checkpoint
+        if CLI.job is not None and CLI.job.checkpoint is not None:
+            config.ckpt_path = CLI.job.checkpoint  # newer than what the first start was given
+            log.info("SLURM has started this job again; it goes on from %s", config.ckpt_path)
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(latest_checkpoint(root, name))
         ckpt_path = config.get("ckpt_path")
+        if ckpt_path is not None:
+            sweep(Path(ckpt_path))  # gives back what was being replaced when a run was killed
         if ckpt_path is not None and not Path(ckpt_path).exists():
             raise UserError(f"--ckpt_path {ckpt_path}: there is no such checkpoint")
         resumed = ckpt_path if self.subcommand == "fit" else None
@@ -159,12 +160,13 @@ class CLI(LightningCLI):
         plugins = given.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if self.job is not None:
-            plugins = [*plugins, self.job.environment()]
+            plugins = [*plugins, *self.job.environment(plugins)]
         kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         callbacks = given.callbacks or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         if self.subcommand == "fit" and not given.barebones:
-            kwargs["callbacks"] = callbacks = [*callbacks, FitsInMemory()]
+            CLI.stop = StopTogether()
+            kwargs["callbacks"] = callbacks = [CLI.stop, *callbacks, FitsInMemory()]
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         if self.subcommand == "score":  # has a bar of its own, of responses
             kwargs["enable_progress_bar"] = False
@@ -205,8 +207,7 @@ def cli_arguments() -> dict[str, Any]:
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse and run a trainer command; returns the exit code."""
-    CLI.running = CLI.run_folder = CLI.job = None
-    CLI.heard_ctrl_c = False
+    CLI.running = CLI.run_folder = CLI.job = CLI.stop = None
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]  # what a strategy that launches processes runs again
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -217,39 +218,31 @@ def run(argv: Sequence[str] | None) -> int:
         _say_how_to_go_on()
         if CLI.job is not None:
             CLI.job.requeue()
-        return EXIT_SIGINT if CLI.heard_ctrl_c else EXIT_SIGTERM
+        return EXIT_SIGINT if CLI.stop and CLI.stop.by_ctrl_c else EXIT_SIGTERM
     except SystemExit as stop:
         trainer = CLI.running
         if trainer is not None and trainer.state.status == TrainerStatus.INTERRUPTED:
             _say_how_to_go_on()
             return EXIT_SIGINT
         return stop.code if isinstance(stop.code, int) else 1
+    except MisconfigurationException as error:  # Lightning's, such as a GPU that is not here
+        hint = "" if torch.cuda.is_available() else "; `forecast` needs no GPU"
+        raise UserError(f"{one_line(str(error))}{hint}") from error
     except (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(str(error)) from error
     except ValueError as error:
+        if "strategy" in str(error) and CLI.running is None:  # Lightning's
+            raise UserError(
+                f"trainer.strategy: {one_line(str(error))}; allowed: auto, ddp or fsdp2"
+            ) from error
         # jsonargparse swallows what a constructor says into the story of a union that did not fit
         if isinstance(error, UserError) or not str(error).startswith("Does not validate"):
             raise
         raise UserError(one_line(str(error))) from error
     finally:
-        if signal.getsignal(signal.SIGINT) == _hear_ctrl_c:
-            signal.signal(signal.SIGINT, CTRL_C)
         if CLI.run_folder is not None:
             drop_if_empty(CLI.run_folder)
     return 0
-
-
-def _hear_ctrl_c(number: int, frame: FrameType | None) -> None:
-    """Stop a training as SIGTERM does, behind a micro-batch; a second Ctrl+C ends it at once.
-
-    An exception in the middle of an update would leave weights that no longer belong to the step
-    that a checkpoint names.
-    """
-    if not callable(signal.getsignal(signal.SIGTERM)):  # nobody would hear of it
-        CTRL_C(number, frame)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    CLI.heard_ctrl_c = True
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _say_how_to_go_on() -> None:
@@ -286,6 +279,8 @@ def _quieten() -> None:
     # a checkpoint of another run is asked, not gone on with; predict writes a file
     warnings.filterwarnings("ignore", message=".*The dirpath has changed.*")
     warnings.filterwarnings("ignore", message=".*predict returned None.*")
+    # these are torchmetrics, which gather over ranks
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # torch's own deprecation inside Lightning
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     # the summary's size estimate

@@ -198,13 +198,14 @@ def _swap(new: Path, path: Path) -> None:
                 break
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    if os.path.lexists(old):
-                        os.replace(old, path)
                     raise
                 _remove(old)
-        fsync_path(path.parent)
-    finally:
-        _remove(old)
+    except BaseException:  # Ctrl+C, too, may come between the two
+        if os.path.lexists(old) and not os.path.lexists(path):
+            os.replace(old, path)
+        raise
+    fsync_path(path.parent)
+    _remove(old)
 
 
 def _beside(path: Path, ending: str) -> Path:

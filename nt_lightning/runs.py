@@ -62,12 +62,17 @@ def latest_checkpoint(root: Path, name: str) -> Path:
     of_this_recipe = re.compile(re.escape(name) + r"-\d{8}-\d{6}(-\d+)?")
     runs = [path for path in root.glob("*") if of_this_recipe.fullmatch(path.name)]
     places = [run / CHECKPOINTS / LAST for run in runs]
-    if is_first_process():
-        for place in places:
-            sweep(place)
+    for place in places:
+        sweep(place)
     found = [place for place in places if place.exists()]
     if not found:
-        raise UserError(f"--ckpt_path last: no {LAST} under {root}/{name}-*/{CHECKPOINTS}")
+        others = [path for run in runs for path in (run / CHECKPOINTS).glob("*.ckpt")]
+        newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
+        hint = f"; callbacks.last_checkpoint.LastCheckpoint writes it; there is {newest}"
+        raise UserError(
+            f"--ckpt_path last: no {LAST} under {root}/{name}-*/{CHECKPOINTS}"
+            f"{hint if newest else ''}"
+        )
     return max(found, key=lambda path: path.stat().st_mtime)
 
 

@@ -16,6 +16,7 @@ from nt_lightning.forecast.device import Gpu, device_of
 from nt_lightning.forecast.planned import planned_of
 from nt_lightning.forecast.steps import Limits
 from nt_lightning.preview import preview
+from nt_lightning.student.checkpoint_io import CheckpointNotWritten
 from nt_lightning.student.naturalness.data import ResponseScoring
 from nt_lightning.student.naturalness.extremes import extreme_steps
 from nt_lightning.student.naturalness.score import score_responses
@@ -26,6 +27,27 @@ class RecipeTrainer(Trainer):
     """A trainer that also knows ``doctor``, ``preview``, ``select``, ``score`` and ``forecast``."""
 
     recipe: Any = None  # the recipe's own trainer, which ``forecast`` does not make
+
+    def save_checkpoint(
+        self,
+        filepath: str | Path,
+        weights_only: bool | None = None,
+        storage_options: Any | None = None,
+    ) -> None:
+        """Save, all ranks together; under ddp, too, all of them hear where the first one failed.
+
+        Raises:
+            CheckpointNotWritten: On all ranks; what was there before is intact.
+        """
+        content = self._checkpoint_connector.dump_checkpoint(bool(weights_only))
+        problem: str | None = None
+        try:
+            self.strategy.save_checkpoint(content, filepath, storage_options=storage_options)
+        except CheckpointNotWritten as error:
+            problem = str(error)
+        problem = self.strategy.broadcast(problem)
+        if problem is not None:
+            raise CheckpointNotWritten(problem)
 
     def preview(
         self,

@@ -79,7 +79,9 @@ def run_doctor(trainer: Trainer, module: LightningModule, data: LightningDataMod
     path = Path(trainer.default_root_dir) / DOCTOR_FILE
     write_json(path, summary(subject, done))
     spent = sum(checked.seconds for checked in done)
+    left_out = [checked.name for checked in done if checked.verdict == "not checked"]
     said = f"{len(failed)} of {len(done)} checks fail: {', '.join(failed)}" if failed else "sound"
+    said += f"; not checked: {', '.join(left_out)}" if left_out else ""
     console.print(f"{said}; {spent:.0f} s; {path}", soft_wrap=True)
     return not failed
 

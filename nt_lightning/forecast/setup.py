@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, StrategyRegistry
 
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.data.plan import EpochPlan, Ints
@@ -142,7 +142,8 @@ def strategy_name(strategy: Any, world_size: int) -> Strategy:
         return "fsdp2"
     name = strategy if isinstance(strategy, str) else type(strategy).__name__
     known = isinstance(strategy, DDPStrategy | SingleDeviceStrategy)
-    if not (known or name == "auto" or name.startswith("ddp")):
+    is_ddp = name.startswith("ddp") and name in StrategyRegistry
+    if not (known or name == "auto" or is_ddp):
         raise UserError(f"trainer.strategy is {name!r}; allowed: auto, ddp or fsdp2")
     return "ddp" if world_size > 1 else "one device"
 

@@ -39,7 +39,7 @@ class BadStep(NamedTuple):
     def describe(self) -> str:
         """What was wrong, without the traces."""
         if self.kind == "spike":
-            what = f"has norm {self.norm:.4g}, a spike above {self.limit:.4g},"
+            what = f"has norm {self.norm:.4g}, a spike above {self.limit:.4g}"
         else:
             what = f"is not finite ({self.kind})"
         return f"the gradient of step {self.step.number} {what}"
@@ -98,7 +98,10 @@ def report(bad: BadStep, trainer: Trainer) -> None:
     trace_ids = trainer.datamodule.trace_ids(bad.step.rows.tolist())  # type: ignore[attr-defined]
     path = Path(trainer.default_root_dir) / BAD_STEPS
     if trainer.is_global_zero:
-        bad.note(path, trace_ids)
+        try:
+            bad.note(path, trace_ids)
+        except OSError as error:  # the other ranks would go on without this one
+            log.error("%s could not be written: %s; traces: %s", path, error, trace_ids)
     if bad.ends_run:
         raise NonFiniteStep(bad, trace_ids, path)
     if trainer.is_global_zero:

@@ -12,7 +12,8 @@ import torch.distributed as dist
 from lightning.fabric.plugins import CheckpointIO
 
 from nt_lightning.errors import UserError
-from nt_lightning.files import remove_whole, replacing, sweep_folder
+from nt_lightning.files import remove_whole, replacing, sweep, sweep_folder
+from nt_lightning.runs import CHECKPOINTS
 from nt_lightning.student.hashed_file import Written
 from nt_lightning.student.sealed import (
     check_member,
@@ -56,10 +57,11 @@ class AtomicCheckpointIO(CheckpointIO):
         """
         path = Path(path)
         try:
-            sweep_folder(path.parent)
+            _sweep_around(path)
             with replacing(path) as partial:
                 write_sealed(checkpoint, partial)
-        except (OSError, RuntimeError) as error:
+                read_mapped(partial)  # a callback's state that could not be read is told of now
+        except (OSError, RuntimeError, pickle.PickleError, AttributeError) as error:
             raise _not_written(path, error) from error
 
     def load_checkpoint(
@@ -133,7 +135,7 @@ def save_folder(checkpoint: dict[str, Any], path: Path) -> None:
     def begin() -> Path | None:
         if rank:
             return None
-        sweep_folder(path.parent)
+        _sweep_around(path)
         folder = making.enter_context(replacing(path))
         folder.mkdir()
         return folder
@@ -149,6 +151,7 @@ def save_folder(checkpoint: dict[str, Any], path: Path) -> None:
         outline = split(checkpoint)[0]
         files = {shard_name(place): shard for place, shard in enumerate(written)}
         files[META] = write_hashed(outline, folder / META)
+        read_mapped(folder / META)  # a callback's state that could not be read is told of now
         write_manifest(folder, files, outline)
         making.close()
 
@@ -170,8 +173,8 @@ def together(action: Callable[[], _T]) -> list[_T]:
     mine: tuple[_T | None, str | None]
     try:
         mine = action(), None
-    except (OSError, RuntimeError, UserError) as error:
-        mine = None, str(error)
+    except Exception as error:  # whatever it is, the other ranks wait
+        mine = None, str(error) or type(error).__name__
     every: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(every, mine)
     failed = {error: rank for rank, (_, error) in reversed([*enumerate(every)]) if error}
@@ -202,7 +205,7 @@ def _or_another(path: Path, check: Callable[[], object]) -> None:
         newest_first = sorted(others.keys() - {path}, key=others.__getitem__, reverse=True)
         whole_one = next(filter(_is_whole, newest_first), None)
         if whole_one is None:
-            raise
+            raise UserError(f"{error}; there is no other checkpoint beside it") from None
         raise UserError(f"{error}; the newest that is whole: --ckpt_path {whole_one}") from None
 
 
@@ -212,6 +215,14 @@ def _is_whole(path: Path) -> bool:
     except UserError:
         return False
     return True
+
+
+def _sweep_around(path: Path) -> None:
+    """Remove what killed saves have left; in a run's own folder also those of other hosts."""
+    if path.parent.name == CHECKPOINTS:
+        sweep_folder(path.parent)
+    else:
+        sweep(path)
 
 
 def _not_written(path: Path, error: Exception) -> CheckpointNotWritten:

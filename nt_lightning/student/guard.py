@@ -91,8 +91,10 @@ class StepGuard:
         """
         self._move(norm.device)
         norm = norm.detach().float()
-        limit = norm.new_tensor(math.inf) if self._spike is None else self._norms.median()
-        limit = limit * (self._spike or 1.0)
+        if self._spike is None:
+            limit = torch.full((), math.inf, device=norm.device)  # a kernel; no copy to wait for
+        else:
+            limit = self._norms.median() * self._spike
         # a norm that is not finite would break a maximum
         seen = torch.stack(
             [norm.isnan(), norm.isinf(), norm > limit, norm.nan_to_num(0.0, 0.0, 0.0)]

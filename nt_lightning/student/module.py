@@ -88,6 +88,11 @@ class StudentModule(LightningModule):
                 "predict does not run on a student that is shared out over devices: ranks would "
                 "wait for each other at different responses; export the checkpoint, or use ddp"
             )
+        if self.device_mesh is not None and self.quantization == "8bit":
+            raise UserError(
+                "model.quantization is '8bit' under fsdp2; allowed there: 4bit (bitsandbytes keeps "
+                "8-bit weights in tensors that cannot be shared out), or ddp"
+            )
         if self.device_mesh is None:
             model = self._load()
             self._prepare(model)
@@ -252,6 +257,9 @@ class StudentModule(LightningModule):
         if self.trainer.state.fn == "fit":
             check_same_data(notes, data.identity)
             self._align(checkpoint)
+            if self.trainer.is_global_zero:
+                done, steps = checkpoint["global_step"], data.num_steps
+                log.info("going on behind step %d of %d", done, steps)
             return
         data.use_prompts(ThinkModes.from_dict(notes["think_modes"]), notes["system_prompt"])
         known = data.identity is not None  # a module without traces has nothing to compare

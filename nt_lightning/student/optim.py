@@ -1,4 +1,4 @@
-"""The default optimizer, and how an update is held back."""
+"""The default optimizer, whose word counts on resume, and how an update is held back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 
 class PaperAdamW(torch.optim.AdamW):
@@ -30,6 +31,32 @@ class PaperAdamW(torch.optim.AdamW):
         weight_decay: float = 0.1,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, fused=True)
+
+
+def hyper_parameters(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Learning rate, decay and so on of every group, without its parameters."""
+    return [
+        {name: value for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+    ]
+
+
+def use_hyper_parameters(
+    configured: list[dict[str, Any]], optimizer: torch.optim.Optimizer, scheduler: LambdaLR
+) -> None:
+    """Go on with a configuration's values in place of a checkpoint's, at the schedule's step.
+
+    Args:
+        configured: ``hyper_parameters`` before a checkpoint was read.
+        optimizer: The one that they are of.
+        scheduler: Its schedule; the factors are the configuration's anyway.
+    """
+    for group, values in zip(optimizer.param_groups, configured, strict=True):
+        group.update(values)
+    scheduler.base_lrs = [values["initial_lr"] for values in configured]
+    places = zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    for group, base, factor in places:
+        group["lr"] = base * factor(scheduler.last_epoch)
 
 
 def hold_back(optimizer: torch.optim.Optimizer, refused: Tensor) -> None:

@@ -20,7 +20,12 @@ from nt_lightning.student.loading import LoRA, Quantization
 from nt_lightning.student.loss import LossSum, next_token_loss
 from nt_lightning.student.meter import GroupedLoss
 from nt_lightning.student.module import StudentModule
-from nt_lightning.student.optim import PaperAdamW, hold_back
+from nt_lightning.student.optim import (
+    PaperAdamW,
+    hold_back,
+    hyper_parameters,
+    use_hyper_parameters,
+)
 from nt_lightning.student.responses import ResponseSettings
 from nt_lightning.student.sharding import is_sharded
 from nt_lightning.student.strategies import FSDP2Strategy
@@ -112,6 +117,11 @@ class MaskedSFT(StudentModule):
         return next_token_loss(self(batch), batch.labels[0], head_of(self.model))
 
     # -- training --------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        """Let the configuration's learning rate and decay win over a resumed checkpoint's."""
+        optimizer, scheduler = self.trainer.optimizers[0], self.lr_schedulers()
+        use_hyper_parameters(self._configured, optimizer, scheduler)  # type: ignore[arg-type]
 
     def on_train_batch_start(self, batch: PackedBatch, batch_idx: int) -> None:
         """Let a sharded student sum its gradients over ranks once a step."""
@@ -212,6 +222,7 @@ class MaskedSFT(StudentModule):
             num_warmup_steps=self.warmup_steps,
             num_training_steps=self.trainer.datamodule.num_steps,  # type: ignore[attr-defined]
         )
+        self._configured = hyper_parameters(optimizer)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -10,7 +10,12 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy, Strate
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nt_lightning.student.checkpoint_io import check_together, open_checkpoint, save_folder
+from nt_lightning.student.checkpoint_io import (
+    check_together,
+    open_checkpoint,
+    save_folder,
+    together,
+)
 from nt_lightning.student.shards import sharded_like
 
 
@@ -74,7 +79,9 @@ class FSDP2Strategy(ModelParallelStrategy):
         """
         path = Path(self.broadcast(str(checkpoint_path)))
         check_together(path)
-        return sharded_like(open_checkpoint(path), self._counterparts())
+        found: list[dict[str, Any]] = []  # what a rank has read stays with it
+        together(lambda: found.append(sharded_like(open_checkpoint(path), self._counterparts())))
+        return found[0]
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         """Put this rank's shards into the model."""

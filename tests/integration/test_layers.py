@@ -36,6 +36,7 @@ TOP = {
     "progress",
     "runs",
     "slurm",
+    "stopping",
     "subset",
     "trainer",
 }

@@ -1,12 +1,22 @@
 """A killed run, resumed: the same traces in every step, the same weights to the bit."""
 
+import csv
 import json
+import shutil
 import signal
 
 import pytest
 import torch
 
 from tests.integration.command import nt, write_recipe
+from tests.tiny import save_tiny_student
+
+pytestmark = pytest.mark.timeout(600)
+DEVICES = {
+    "one": (),
+    "two, ddp": ("--trainer.devices", "2", "--trainer.strategy", "ddp"),
+    "two, fsdp2": ("--trainer.devices", "2", "--trainer.strategy", "fsdp2"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +89,82 @@ def test_a_finished_run_goes_on_with_more_epochs(recipe, undisturbed, tmp_path):
     assert_same_end(tmp_path, undisturbed)
 
 
-@pytest.mark.parametrize("devices", [(1, 2), (2, 1)])
-def test_another_number_of_devices(recipe, undisturbed, tmp_path, devices):
-    """Which traces are in a step does not depend on it; where the run goes on does not either."""
-    before, after = (
-        ("--trainer.devices", n, "--trainer.strategy", "ddp" if n > 1 else "auto") for n in devices
-    )
-    first, second = tmp_path / "first", tmp_path / "second"
-    fit(recipe, first, "--trainer.max_steps", "5", *before)
-    [checkpoint] = first.glob("tiny-*/checkpoints/last.ckpt")
-    fit(recipe, second, "--ckpt_path", checkpoint, *after)
-    wanted = steps(undisturbed)
-    ranks = [steps(second, rank) for rank in range(devices[1])]
+@pytest.fixture(scope="module")
+def steady(recipe, tmp_path_factory):
+    """Runs without dropout, whose losses can be compared: one undisturbed, three of five steps."""
+    folder = tmp_path_factory.mktemp("steady")
+    student = save_tiny_student(folder / "student")
+    for name, how in {"undisturbed": (), **DEVICES}.items():
+        stop = () if name == "undisturbed" else ("--trainer.max_steps", "5")
+        fit(recipe, folder / name, "--model.model_name", student, *how, *stop)
+    return folder
+
+
+def losses(folder):
+    """The logged loss of each step."""
+    [table] = folder.glob("tiny-*/metrics.csv")
+    with table.open() as rows:
+        return {
+            int(row["step"]): float(row["train/loss"])
+            for row in csv.DictReader(rows)
+            if row["train/loss"]
+        }
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("one", "two, ddp"), ("two, ddp", "one"), ("one", "two, fsdp2"), ("two, fsdp2", "one")],
+)
+def test_another_number_of_devices(recipe, steady, tmp_path, before, after):
+    """Which traces are in a step, and its loss, do not depend on how many devices share it.
+
+    Without dropout: every rank draws from its own generator, and on another number of ranks all
+    generators begin afresh, so what dropout leaves out is then another part.
+    """
+    [checkpoint] = (steady / before).glob("tiny-*/checkpoints/last.ckpt")
+    start = tmp_path / "start.ckpt"  # not in a run's folder: the run gets one of its own
+    (shutil.copytree if checkpoint.is_dir() else shutil.copy)(checkpoint, start)
+    student = ("--model.model_name", steady / "student")
+    fit(recipe, tmp_path / "run", "--ckpt_path", start, *student, *DEVICES[after])
+    wanted = steps(steady / "undisturbed")
+    ranks = [steps(tmp_path / "run", rank) for rank in range(1 + (after != "one"))]
     assert set(ranks[0]) == set(range(6, max(wanted) + 1))
     for step in ranks[0]:
         ids = [trace_id for rank in ranks for trace_id in rank[step]]
         assert sorted(ids) == sorted(wanted[step])
+    expected = losses(steady / "undisturbed")
+    found = {**losses(steady / before), **losses(tmp_path / "run")}
+    assert len(losses(tmp_path / "run")) == len(ranks[0])
+    assert found == pytest.approx(expected, rel=1e-6, abs=0)
+
+
+def optimizer(lr):
+    """AdamW without decay, so that an update is the learning rate times a direction."""
+    name = "nt_lightning.student.optim.PaperAdamW"
+    return "--model.optimizer", name, "--model.optimizer.lr", lr, "--model.optimizer.weight_decay=0"
+
+
+def weights(path):
+    values = torch.load(path, weights_only=True)["state_dict"].values()
+    return torch.cat([value.flatten().double() for value in values])
+
+
+def test_the_command_line_wins_over_a_checkpoint(recipe, tmp_path):
+    """Rate, decay and schedule: the next update goes the same way, as far as they say."""
+    how = [*optimizer(1e-4), "--model.schedule", "constant"]
+    fit(recipe, tmp_path / "before", "--trainer.max_steps", "5", *how)
+    [checkpoint] = tmp_path.glob("before/tiny-*/checkpoints/last.ckpt")
+    start = shutil.copy(checkpoint, tmp_path / "start.ckpt")
+    other = [*optimizer(1e-3), "--model.schedule", "linear"]
+    for name, settings in {"same": how, "other": other}.items():
+        fit(recipe, tmp_path / name, "--trainer.max_steps", "6", "--ckpt_path", start, *settings)
+    same, new = (
+        weights(next(tmp_path.glob(f"{name}/tiny-*/checkpoints/last.ckpt"))) - weights(start)
+        for name in ("same", "other")
+    )
+    assert same.any()
+    wanted = 10 * (6 - 5) / 6 * same  # behind five of six steps
+    assert (new - wanted).norm() < 1e-3 * wanted.norm()
 
 
 def test_a_checkpoint_goes_with_its_data_alone(recipe, undisturbed, tmp_path):

@@ -18,8 +18,10 @@ import torch
 
 from nt_lightning.errors import UserError
 from nt_lightning.models import load_tokenizer
-from nt_lightning.student.checkpoint_io import AtomicCheckpointIO
+from nt_lightning.student.checkpoint_io import AtomicCheckpointIO, check_checkpoint
 from nt_lightning.student.loading import load_student, outline_student
+from nt_lightning.student.sealed import write_hashed, write_manifest, write_sealed
+from nt_lightning.student.shards import META, shard_name
 from nt_lightning.student.trained import read_checkpoint
 from nt_lightning.traces.pool import Pool, write_pool
 from tests.integration.command import ROOT, nt, write_recipe
@@ -61,36 +63,45 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def bomb_file(folder: Path, kind: str) -> Path:
-    """A checkpoint with a bomb in it."""
-    path = folder / "last.ckpt"
-    if kind == "plain pickle":
-        path.write_bytes(pickle.dumps({"state_dict": Bomb()}))
-    elif kind == "torch.save":
-        torch.save({"state_dict": {"model.a": torch.ones(1)}, "nt_lightning": Bomb()}, path)
-    else:
-        path.mkdir()
-        torch.save({"nt_lightning": Bomb()}, path / "meta.pt")
-        (path / ".metadata").write_bytes(pickle.dumps(Bomb()))
-        (path / "manifest.json").write_text(json.dumps({"files": {}}))
+    """A checkpoint with a bomb in it, sealed as an attacker can seal one."""
+    path, bomb = folder / "last.ckpt", {"state_dict": {}, "nt_lightning": Bomb()}
+    if kind == "file":
+        write_sealed(bomb, path)
+        return path
+    path.mkdir()
+    parts = {META: {"state_dict": {}}, shard_name(0): {}}
+    parts[META if kind == "outline" else shard_name(0)] = bomb
+    files = {name: write_hashed(content, path / name) for name, content in parts.items()}
+    write_manifest(path, files, {})
     return path
 
 
-KINDS = ("plain pickle", "torch.save", "folder")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_checkpoints(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["file", "outline", "shards"])
+def test_checkpoints(tmp_path: Path, mark: Path, kind: str) -> None:
     path = bomb_file(tmp_path, kind)
+    check_checkpoint(path)  # the seal is whole
+    with pytest.raises(UserError, match="is no checkpoint"):
+        read_checkpoint(path)
+    with pytest.raises(UserError, match="is no checkpoint"):
+        AtomicCheckpointIO().load_checkpoint(path)
+    assert not mark.exists()
+    live = {"file": path, "outline": path / META, "shards": path / shard_name(0)}[kind]
+    torch.load(live, weights_only=False)
+    assert mark.exists()  # the bomb is live
+    mark.unlink()
+
+
+def test_a_plain_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(pickle.dumps({"state_dict": Bomb()}))
     with pytest.raises(UserError):
         read_checkpoint(path)
-    with pytest.raises(UserError):
-        AtomicCheckpointIO().load_checkpoint(path)
 
 
 @pytest.mark.parametrize("command", ["fit", "test", "export"])
 def test_commands_that_take_a_checkpoint(tmp_path: Path, command: str) -> None:
     recipe = write_recipe(tmp_path)
-    path = bomb_file(tmp_path, "torch.save")
+    path = bomb_file(tmp_path, "file")
     how = ["--output", tmp_path / "out"] if command == "export" else ["--config", recipe]
     done = nt(command, *how, "--ckpt_path", path, check=False)
     assert done.returncode == 2

@@ -185,13 +185,18 @@ def test_what_cannot_be_flushed_was_not_written(tmp_path, monkeypatch, sharded):
         assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 7
 
 
-def test_leftovers_are_swept_by_the_next_save(tmp_path):
-    """Of any name, also what another host has left; not what nt_lightning has not made."""
+@pytest.mark.parametrize("place", ["checkpoints", "shared"])
+def test_leftovers_are_swept_by_the_next_save(tmp_path, place):
+    """In a run's own folder of any name and any host; not what nt_lightning has not made."""
+    folder = tmp_path / place
     leftovers = (".a.ckpt.0123abcd.0123abcd-77.partial", ".b.ckpt.0123abcd.0123abcd-77.old")
     for name in (*leftovers, ".hidden"):
-        (tmp_path / name).mkdir()
-    save(tmp_path / "last.ckpt")
-    assert names(tmp_path) == [".hidden", "b.ckpt", "last.ckpt"]  # b was being replaced
+        (folder / name).mkdir(parents=True)
+    save(folder / "last.ckpt")
+    if place == "checkpoints":
+        assert names(folder) == [".hidden", "b.ckpt", "last.ckpt"]  # b was being replaced
+    else:  # another host may still write there
+        assert names(folder) == sorted([*leftovers, ".hidden", "last.ckpt"])
 
 
 # -- a folder of shards --------------------------------------------------------------------------
