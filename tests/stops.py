@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import torch
-from lightning.pytorch import Callback
 
 import callbacks.benchmark_evaluation  # noqa: F401  (so that forked processes need not)
 import nt_lightning.cli  # noqa: F401
@@ -36,12 +35,12 @@ from nt_lightning.files import sweep
 from nt_lightning.runs import CHECKPOINTS, LAST
 from nt_lightning.student.checkpoint_io import AtomicCheckpointIO
 from tests.integration.command import write_recipe
+from tests.telling import EVALUATE_EVERY, STOPPED, Place
 
 Batches = dict[tuple[int, int], list[str]]
 
 EPOCHS = 4
 MICRO_BATCHES = 4
-EVALUATE_EVERY = 2
 SAVE_EVERY = 3  # in the recipe
 OPTIONS: dict[str, Any] = {
     "data.tokens_per_step": 256 * MICRO_BATCHES,
@@ -62,19 +61,9 @@ PLACES = {
     "saving": 0.02,
     "anywhere": 1.0,
 }
-STOPPED = "stopped"  # what follows is the saving of a run that has heard a signal
 EXITS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
 STOPS_IN_A_RUN = 5
 BAD = ("bad_exit", "bad_lost_steps", "bad_other_traces", "bad_other_end")
-
-
-class Place(NamedTuple):
-    """Where a run is: a name, the step under way, its micro-batch and the ids of that."""
-
-    name: str
-    step: int
-    micro_batch: int
-    ids: list[str]
 
 
 class Stop(NamedTuple):
@@ -82,55 +71,6 @@ class Stop(NamedTuple):
 
     place: str
     signal: signal.Signals
-
-
-class Tells(Callback):
-    """Writes every place that the training comes to into a pipe.
-
-    Args:
-        pipe: File descriptor.
-    """
-
-    def __init__(self, pipe: int) -> None:
-        self.pipe = pipe
-
-    def tell(self, trainer: Any, name: str, micro_batch: int = 0, ids: Any = ()) -> None:
-        """Where the training is now."""
-        place = Place(name, trainer.global_step + 1, micro_batch, ids)
-        os.write(self.pipe, json.dumps(place).encode() + b"\n")
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.tell(trainer, "anywhere")
-
-    def on_train_batch_start(
-        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
-    ) -> None:
-        micro_batches = trainer.accumulate_grad_batches
-        micro_batch = batch_idx % micro_batches
-        if batch_idx >= trainer.num_training_batches - micro_batches:
-            name = "an epoch's last step"
-        elif batch_idx < micro_batches and trainer.current_epoch:
-            name = "an epoch's first step"
-        else:
-            name = "a later micro-batch" if micro_batch else "a step's first micro-batch"
-        ids = trainer.datamodule.trace_ids(batch.rows.tolist())
-        self.tell(trainer, name, micro_batch, ids)
-
-    def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if whole and trainer.global_step % EVALUATE_EVERY == 0:
-            self.tell(trainer, "evaluation")
-
-    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        self.tell(trainer, "evaluation")
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        self.tell(trainer, STOPPED)
-
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
-        self.tell(trainer, "saving")
 
 
 def arguments(recipe: Path, folder: Path, pipe: int) -> list[str]:
@@ -148,7 +88,7 @@ def arguments(recipe: Path, folder: Path, pipe: int) -> list[str]:
         "reuse": False,  # every evaluation asks the student
     }
     added = [
-        {"class_path": "tests.stops.Tells", "init_args": {"pipe": pipe}},
+        {"class_path": "tests.telling.Tells", "init_args": {"pipe": pipe}},
         {
             "class_path": "callbacks.benchmark_evaluation.BenchmarkEvaluation",
             "init_args": evaluation,
@@ -205,7 +145,8 @@ def run(
         coming = places(told, seen)
         if stop is not None:
             met = (place for place in coming if place.name == stop.place)
-            if next(itertools.islice(met, draw.randrange(2), None), None):
+            passed = 0 if stop.place == "anywhere" else draw.randrange(2)  # that comes once
+            if next(itertools.islice(met, passed, None), None):
                 time.sleep(draw.uniform(0, PLACES[stop.place]))
                 os.kill(pid, stop.signal)
         for _ in coming:
