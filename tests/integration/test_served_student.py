@@ -96,7 +96,7 @@ def test_results_of_a_served_student(tmp_path: Path) -> None:
 
     (path,) = (tmp_path / "runs").rglob("results.json")
     content = json.loads(path.read_text())
-    settings = content["settings"]["test"]
+    settings = content["settings"]["test"]["sums"]
     student = settings["student"]
     assert (student["engine"], student["model"], student["revision"]) == ("server", "tiny", "first")
     assert (settings["temperature"], settings["top_p"], settings["seed"]) == (0.5, 0.9, 0)
