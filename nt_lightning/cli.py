@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -54,6 +54,7 @@ from nt_lightning.trainer import RecipeTrainer
 
 log = logging.getLogger(__name__)
 EXIT_SIGINT, EXIT_SIGTERM = 130, 143
+_NO_STRATEGY = re.compile("invalid strategy name|The strategy `")
 # a recipe for many devices is forecast where there are none
 WITHOUT_DEVICES: dict[str, Any] = {
     "accelerator": "cpu",
@@ -126,8 +127,8 @@ class CLI(LightningCLI):
         root = Path(config.trainer.default_root_dir or "runs")
         name = _recipe_name(config.get("config"))
         CLI.job = Job.here(root) if self.subcommand == "fit" else None
-        if CLI.job is not None and CLI.job.checkpoint is not None:
-            config.ckpt_path = CLI.job.checkpoint  # newer than what the first start was given
+        if CLI.job is not None and (checkpoint := CLI.job.checkpoint) is not None:
+            config.ckpt_path = checkpoint  # newer than what the first start was given
             log.info("SLURM has started this job again; it goes on from %s", config.ckpt_path)
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(latest_checkpoint(root, name))
@@ -226,17 +227,20 @@ def run(argv: Sequence[str] | None) -> int:
             return EXIT_SIGINT
         return stop.code if isinstance(stop.code, int) else 1
     except MisconfigurationException as error:  # Lightning's, such as a GPU that is not here
-        hint = "" if torch.cuda.is_available() else "; `forecast` needs no GPU"
-        raise UserError(f"{one_line(str(error))}{hint}") from error
+        text = one_line(str(error))
+        hint = "; `forecast` needs no GPU" if "gpu backend" in text else ""
+        raise UserError(text + hint) from error
     except (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(str(error)) from error
+    except UserError:
+        raise
     except ValueError as error:
-        if "strategy" in str(error) and CLI.running is None:  # Lightning's
+        if CLI.running is None and _NO_STRATEGY.search(str(error)):  # Lightning's
             raise UserError(
                 f"trainer.strategy: {one_line(str(error))}; allowed: auto, ddp or fsdp2"
             ) from error
         # jsonargparse swallows what a constructor says into the story of a union that did not fit
-        if isinstance(error, UserError) or not str(error).startswith("Does not validate"):
+        if not str(error).startswith("Does not validate"):
             raise
         raise UserError(one_line(str(error))) from error
     finally:

@@ -61,7 +61,7 @@ class AtomicCheckpointIO(CheckpointIO):
             with replacing(path) as partial:
                 write_sealed(checkpoint, partial)
                 read_mapped(partial)  # a callback's state that could not be read is told of now
-        except (OSError, RuntimeError, pickle.PickleError, AttributeError) as error:
+        except (OSError, RuntimeError, pickle.PickleError, AttributeError, TypeError) as error:
             raise _not_written(path, error) from error
 
     def load_checkpoint(
