@@ -217,3 +217,22 @@ def test_another_thread_hears_no_signals():
     thread.start()
     thread.join()
     assert heard == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_ctrl_c_between_the_two_renames_loses_nothing(tmp_path, monkeypatch):
+    """Of a folder, which cannot be replaced at once."""
+    place, rename, count = tmp_path / "a", os.replace, []
+    place.mkdir()
+    (place / "old").touch()
+
+    def stopped(source, target):
+        count.append(target)
+        if len(count) == 2:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt), replacing_folder(place) as partial:
+        (partial / "new").touch()
+    assert [path.name for path in place.iterdir()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

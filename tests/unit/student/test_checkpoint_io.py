@@ -6,7 +6,9 @@ import os
 import random
 import resource
 import shutil
+import threading
 import zipfile
+from fractions import Fraction
 
 import pytest
 import torch
@@ -197,6 +199,17 @@ def test_leftovers_are_swept_by_the_next_save(tmp_path, place):
         assert names(folder) == [".hidden", "b.ckpt", "last.ckpt"]  # b was being replaced
     else:  # another host may still write there
         assert names(folder) == sorted([*leftovers, ".hidden", "last.ckpt"])
+
+
+def test_what_could_not_be_read_again_is_not_kept(tmp_path):
+    """A callback's state of a foreign class, or one that cannot be pickled: told of at once."""
+    save(tmp_path / "last.ckpt")
+    whole = (tmp_path / "last.ckpt").read_bytes()
+    for odd in (Fraction(1, 3), lambda: 1, threading.Lock()):
+        with pytest.raises(CheckpointNotWritten, match="last.ckpt could not be written"):
+            save(tmp_path / "last.ckpt", {"global_step": 8, "odd": odd})
+        assert (tmp_path / "last.ckpt").read_bytes() == whole
+    assert names(tmp_path) == ["last.ckpt"]
 
 
 # -- a folder of shards --------------------------------------------------------------------------
