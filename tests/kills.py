@@ -5,8 +5,7 @@
 A small student is trained and saved at every step, so that saving takes a good part of the time.
 After each kill ``last.ckpt`` has to be whole and to the bit what an undisturbed run has at its
 step; the next run goes on from there. Every second kill waits for a save to begin, and one in five
-hits two processes under fsdp2. Processes are forked from one that has imported everything; their
-TMPDIR is on another file system.
+hits two processes under fsdp2. TMPDIR is on another file system.
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ from nt_lightning.errors import UserError
 from nt_lightning.files import sweep
 from nt_lightning.runs import CHECKPOINTS, LAST
 from nt_lightning.student.checkpoint_io import AtomicCheckpointIO
+from tests import forked
 from tests.integration.saved import train
 from tests.tiny import save_tiny_pool, save_tiny_student
 
@@ -53,11 +55,12 @@ BAD = (
 
 
 class Place(NamedTuple):
-    """What is trained, and how many processes train it."""
+    """What is trained, how many processes train it, and their TMPDIR."""
 
     student: str
     pool: str
     ranks: int
+    temporary: str
 
 
 class Watched(Callback):
@@ -90,36 +93,31 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-def start(place: Place, folder: Path, digests: Path | None = None) -> tuple[list[int], int]:
-    """Fork the processes of a run; their ids, and the end of a pipe that tells of its start."""
+def start(
+    place: Place, folder: Path, digests: Path | None = None
+) -> tuple[list[ForkServerProcess], Connection]:
+    """The processes of a run, and the end of a pipe that tells of its start."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    told, tells = os.pipe()
-    pids = []
-    for rank in range(place.ranks):
-        pid = os.fork()
-        if pid:
-            pids.append(pid)
-            continue
-        code = 1
-        try:
-            log = os.open(folder.parent / f"log-{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(log, 1), os.dup2(log, 2)
-            if place.ranks > 1:
-                os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-                os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
-            run(place, folder, tells, digests)
-            code = 0
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    os.close(tells)
-    return pids, told
+    told, tells = forked.context.Pipe(duplex=False)
+    with tells:
+        return [
+            forked.start(
+                folder.parent / f"log-{rank}", run, place, folder, tells, digests, rank, port
+            )
+            for rank in range(place.ranks)
+        ], told
 
 
-def run(place: Place, folder: Path, tells: int, digests: Path | None) -> None:
+def run(
+    place: Place, folder: Path, tells: Connection, digests: Path | None, rank: int, port: int
+) -> int:
     """Train from the last checkpoint, if there is one, as the command line would."""
+    os.environ["TMPDIR"] = tempfile.tempdir = place.temporary
+    if place.ranks > 1:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
     last = folder / CHECKPOINTS / LAST
     train(
         place.student,
@@ -128,18 +126,19 @@ def run(place: Place, folder: Path, tells: int, digests: Path | None) -> None:
         sharded=place.ranks > 1,
         ckpt_path=last if last.exists() else None,
         save_every=1 if digests is None else STEPS,
-        more=(Watched(tells, digests),),
+        more=(Watched(tells.fileno(), digests),),
         max_epochs=EPOCHS,
     )
+    return 0
 
 
-def heard(told: int) -> int:
+def heard(told: Connection) -> int:
     """The step at which a run starts.
 
     Raises:
         RuntimeError: It ended before.
     """
-    with os.fdopen(told) as pipe:
+    with told, os.fdopen(os.dup(told.fileno())) as pipe:
         line = pipe.readline()
     if not line:
         raise RuntimeError("a run ended before it began to train")
@@ -158,17 +157,19 @@ def kill_once(
     """Start or go on, kill, and count what was found."""
     checkpoints = folder / CHECKPOINTS
     before, _ = newest(checkpoints)
-    pids, told = start(place, folder)
+    processes, told = start(place, folder)
+    pids = [process.pid for process in processes]
     began = heard(told)
     time.sleep(draw.uniform(0, LONGEST_S))
     if draw.random() < 0.5:
         known = leftovers(checkpoints).keys()
-        while not leftovers(checkpoints).keys() - known:
+        while processes[0].is_alive() and not leftovers(checkpoints).keys() - known:
             time.sleep(0.001)
         time.sleep(draw.uniform(0, LONGEST_IN_SAVE_S))
-    for pid in draw.sample(pids, len(pids)):
-        os.kill(pid, signal.SIGKILL)
-    ended = [os.waitpid(pid, 0)[1] for pid in pids]
+    for process in draw.sample(processes, len(processes)):
+        process.kill()
+    for process in processes:
+        process.join()
     left = leftovers(checkpoints)
     step, digest = newest(checkpoints)
     older = sum(pid not in pids for pid in left.values())
@@ -176,7 +177,7 @@ def kill_once(
         kills=1,
         steps=max(step - began, 0),
         hit_a_save=len(left) > older,
-        bad_ended_by_itself=any(not os.WIFSIGNALED(status) for status in ended),
+        bad_ended_by_itself=any(process.exitcode != -signal.SIGKILL for process in processes),
         bad_resumed_elsewhere=began != before,
         bad_damaged=step < 0,
         bad_lost_steps=0 <= step < before,
@@ -203,10 +204,11 @@ def newest(checkpoints: Path) -> tuple[int, str]:
 def undisturbed(place: Place, folder: Path) -> dict[int, str]:
     """Digests by step of a run that nobody kills."""
     path = folder / f"digests-{place.ranks}.json"
-    pids, told = start(place, folder / f"undisturbed-{place.ranks}", path)
+    processes, told = start(place, folder / f"undisturbed-{place.ranks}", path)
     heard(told)
-    for pid in pids:
-        if os.waitpid(pid, 0)[1]:
+    for process in processes:
+        process.join()
+        if process.exitcode:
             raise RuntimeError((folder / "log-0").read_text()[-3000:])
     return {int(step): digest for step, digest in json.loads(path.read_text()).items()}
 
@@ -237,13 +239,12 @@ def main() -> int:
         folder = Path(name)
         student = save_tiny_student(folder / "student", hidden_size=256, attention_dropout=0.1)
         pool = save_tiny_pool(folder / "pool")
-        os.environ["TMPDIR"] = tempfile.tempdir = temporary
         columns = {
             "one file": kill_many(
-                Place(student, pool, 1), folder, options.kills - of_two, options.seed
+                Place(student, pool, 1, temporary), folder, options.kills - of_two, options.seed
             ),
             "fsdp2, two processes": kill_many(
-                Place(student, pool, 2), folder, of_two, options.seed
+                Place(student, pool, 2, temporary), folder, of_two, options.seed
             ),
         }
         in_temporary = len(os.listdir(temporary))

@@ -7,7 +7,7 @@ step, a schedule, a validation and a benchmark every few steps, several epochs. 
 and SIGINT come in steps, at both ends of an epoch, in evaluations and savings, and anywhere. The
 next run goes on with ``--ckpt_path last``. At the end weights, moments and schedule have to be
 those of the undisturbed run to the bit, and every micro-batch, also one that was run twice, has to
-have had the same traces. Processes are forked from one that has imported everything.
+have had the same traces.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import torch
 
-import callbacks.benchmark_evaluation  # noqa: F401  (so that forked processes need not)
-import nt_lightning.cli  # noqa: F401
 from nt_lightning.__main__ import main as nt_lightning_main
 from nt_lightning.files import sweep
 from nt_lightning.runs import CHECKPOINTS, LAST
 from nt_lightning.student.checkpoint_io import AtomicCheckpointIO
+from tests import forked
 from tests.integration.command import write_recipe
 from tests.telling import EVALUATE_EVERY, STOPPED, Place
 
@@ -109,23 +110,18 @@ def last_checkpoints(folder: Path) -> list[Path]:
     return [*folder.glob(f"tiny-*/{CHECKPOINTS}/{LAST}")]
 
 
-def start(recipe: Path, folder: Path) -> tuple[int, IO[str]]:
-    """Fork a run; its id, and the end of a pipe that tells where it is."""
+def fit(recipe: Path, folder: Path, tells: Connection) -> int:
+    """What a user would start."""
+    return nt_lightning_main(arguments(recipe, folder, tells.fileno()))
+
+
+def start(recipe: Path, folder: Path) -> tuple[ForkServerProcess, IO[str]]:
+    """A run, and the end of a pipe that tells where it is."""
     folder.mkdir(exist_ok=True)
-    told, tells = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(tells)
-        return pid, os.fdopen(told)
-    code = 1
-    try:
-        log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(log, 1), os.dup2(log, 2)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
-        code = nt_lightning_main(arguments(recipe, folder, tells))
-    finally:
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(code)
+    told, tells = forked.context.Pipe(duplex=False)
+    with told, tells:
+        process = forked.start(folder / "log", fit, recipe, folder, tells)
+        return process, os.fdopen(os.dup(told.fileno()))
 
 
 def places(told: IO[str], seen: list[Place]) -> Iterator[Place]:
@@ -139,7 +135,7 @@ def run(
     recipe: Path, folder: Path, stop: Stop | None, draw: random.Random
 ) -> tuple[int, list[Place]]:
     """Run, and stop the run if told so; its exit code and the places it has been to."""
-    pid, told = start(recipe, folder)
+    process, told = start(recipe, folder)
     seen: list[Place] = []
     with told:
         coming = places(told, seen)
@@ -148,10 +144,11 @@ def run(
             passed = 0 if stop.place == "anywhere" else draw.randrange(2)  # that comes once
             if next(itertools.islice(met, passed, None), None):
                 time.sleep(draw.uniform(0, PLACES[stop.place]))
-                os.kill(pid, stop.signal)
+                os.kill(process.pid, stop.signal)
         for _ in coming:
             pass
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen
+    process.join()
+    return process.exitcode, seen
 
 
 def batches(seen: list[Place]) -> Batches:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from lightning.pytorch import Callback
 
+from tests import forked
 from tests.integration.saved import train
 from tests.kills import weights_digest
 from tests.tiny import save_tiny_pool, save_tiny_student
@@ -43,26 +44,29 @@ class Dying(Callback):
         self.ids = []
 
 
+def run_until(folder: Path, name: str, stop: int, notes: Path) -> int:
+    """Start, or go on from the last checkpoint; 1 if the run did not die at ``stop``."""
+    last = folder / name / "checkpoints" / "last.ckpt"
+    train(
+        str(folder / "student"),
+        str(folder / "pool"),
+        folder / name,
+        sharded=False,
+        ckpt_path=last if last.exists() else None,
+        save_every=1,
+        more=(Dying(stop, notes),),
+        max_epochs=5,
+    )
+    return 1
+
+
 def run(folder: Path, name: str, stops: list[int]) -> Digests:
     """Digest and ids of every step of a run that dies after each of these steps."""
-    notes, last = folder / f"{name}.jsonl", folder / name / "checkpoints" / "last.ckpt"
+    notes, log = folder / f"{name}.jsonl", folder / f"{name}.log"
     for stop in stops:
-        child = os.fork()
-        if not child:
-            try:
-                train(
-                    str(folder / "student"),
-                    str(folder / "pool"),
-                    folder / name,
-                    sharded=False,
-                    ckpt_path=last if last.exists() else None,
-                    save_every=1,
-                    more=(Dying(stop, notes),),
-                    max_epochs=5,
-                )
-            finally:
-                os._exit(1)
-        assert os.waitpid(child, 0)[1] == 0
+        process = forked.start(log, run_until, folder, name, stop, notes)
+        process.join()
+        assert process.exitcode == 0, log.read_text()[-3000:]
     lines = [json.loads(line) for line in notes.read_text().splitlines()]
     assert [line[0] for line in lines] == list(range(1, stops[-1] + 1))
     return {step: (digest, ids) for step, digest, ids in lines}
