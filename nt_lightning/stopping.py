@@ -35,6 +35,8 @@ class StopTogether(Callback):
         self._trainer, self._pid = trainer, os.getpid()
         if trainer.world_size > 1 and self._group is None:
             self._group = dist.new_group(backend="gloo")  # the device need not be waited for
+            # Lightning's own question, before every micro-batch, waits for the device
+            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing_to_ask  # type: ignore[method-assign]
         signal.signal(signal.SIGTERM, self._hear)
         if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in a job in the background
             signal.signal(signal.SIGINT, self._hear_ctrl_c)
@@ -75,3 +77,7 @@ class StopTogether(Callback):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         self._heard = self._heard or number
         os.kill(os.getpid(), signal.SIGTERM)  # an evaluation listens for itself
+
+
+def _nothing_to_ask() -> None:
+    """The ranks have agreed behind the micro-batch before."""

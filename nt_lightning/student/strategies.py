@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy, StrategyRegistry
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nt_lightning.errors import UserError
 from nt_lightning.student.checkpoint_io import (
     check_together,
     open_checkpoint,
@@ -42,6 +44,20 @@ class FSDP2Strategy(ModelParallelStrategy):
         """All devices share the data."""
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
+
+    def setup_optimizers(self, trainer: Trainer) -> None:
+        """Make the optimizers.
+
+        Raises:
+            UserError: One of them keeps a state that cannot be shared out, nor saved.
+        """
+        super().setup_optimizers(trainer)
+        for kind in map(type, self.optimizers):
+            if kind.__module__.partition(".")[0] == "bitsandbytes":
+                raise UserError(
+                    f"model.optimizer is {kind.__module__}.{kind.__name__} under fsdp2; allowed "
+                    "there: those whose state is sharded as the weights are, such as torch.optim's"
+                )
 
     # -- checkpoints: the same entries as on one device, with shards in place of tensors ----------
 
