@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import forked
 from tests.tiny import save_tiny_pool, save_tiny_student
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,15 +51,18 @@ def _hear_ctrl_c() -> None:
 
 
 def nt(*arguments: object, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m nt_lightning``."""
-    command = [sys.executable, "-W", "ignore", "-m", "nt_lightning", *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **env},
-        preexec_fn=_hear_ctrl_c,
-    )
+    """Run ``python -m nt_lightning``; for several devices it has to be able to start itself."""
+    given, environment = [*map(str, arguments)], {**os.environ, **env}
+    if "--trainer.devices" in given:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "nt_lightning", *given],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=environment,
+            preexec_fn=_hear_ctrl_c,
+        )
+    else:
+        done = forked.nt_lightning(given, ROOT, environment)
     assert not check or done.returncode == 0, done.stderr[-3000:]
     return done
