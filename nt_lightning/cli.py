@@ -251,7 +251,8 @@ def run(argv: Sequence[str] | None) -> int:
 
 def _say_how_to_go_on() -> None:
     folder = CLI.run_folder
-    if folder is not None and (folder / CHECKPOINTS / LAST).exists():
+    first = CLI.running is not None and CLI.running.is_global_zero
+    if first and folder is not None and (folder / CHECKPOINTS / LAST).exists():
         print(f"stopped; the same command with --ckpt_path last goes on in {folder}")
 
 

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
+from transformers.utils.logging import disable_progress_bar
 
 from nt_lightning import __version__
 from nt_lightning.doctor.export import export_keeps_logits
@@ -67,6 +68,7 @@ def run_doctor(trainer: Trainer, module: LightningModule, data: LightningDataMod
     Raises:
         UserError: The recipe trains by another module than ``MaskedSFT``.
     """
+    disable_progress_bar()  # transformers' would stand between the lines
     console = Console()
     with console.status("loading the student and its traces"):
         subject = examine(trainer, module, data)
