@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from nt_lightning.data.audit import AUDIT, SELECTED
 from nt_lightning.data.datamodule import TraceDataModule
+from nt_lightning.data.loader import data_ranks
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.student_engine import weights_digest
 from nt_lightning.files import replacing_file, write_json
@@ -41,7 +42,7 @@ class RunSummary(Callback):
         weights = weights_digest(pl_module)  # of all ranks
         if not trainer.is_global_zero:
             return
-        summary = summarise(data, trainer.world_size)
+        summary = summarise(data, data_ranks(trainer).number)
         path = Path(trainer.default_root_dir) / "plan.json"
         if not (trainer.ckpt_path and path.is_file()):  # a resumed run's weights are others
             summary["weights_sha256"] = weights
@@ -80,7 +81,7 @@ def write_selection(data: TraceDataModule, folder: Path) -> dict[str, Any]:
 
 
 def summarise(data: TraceDataModule, world_size: int) -> dict[str, Any]:
-    """The plan of the first epoch in numbers, as plain JSON."""
+    """The plan of the first epoch in numbers, as plain JSON; ``world_size`` ranks read it."""
     plan = data.plan(0)
     labels = plan.labels_per_step
     return {

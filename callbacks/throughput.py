@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from nt_lightning.data.batch import IGNORE_INDEX, PackedBatch
+from nt_lightning.data.loader import data_ranks
 
 
 class Throughput(Callback):
@@ -50,6 +51,7 @@ class Throughput(Callback):
         if not end_of_step or trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         counts = trainer.strategy.reduce(self._counts.float(), reduce_op="sum")
+        counts = counts * data_ranks(trainer).number / trainer.world_size
         names = ("labelled_tokens_per_s", "tokens_per_s", "padded_tokens_per_s")
         for name, value in zip(names, counts / self._seconds, strict=True):
             shown = name == "tokens_per_s"

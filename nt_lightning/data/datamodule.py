@@ -30,7 +30,7 @@ from nt_lightning.data.certificate import CERTIFICATE, certify, refuse_uncertifi
 from nt_lightning.data.choose import Responses, one_per_question
 from nt_lightning.data.filters import Filters
 from nt_lightning.data.identity import identity_of, own_arguments
-from nt_lightning.data.loader import PlanSampler, ResumableLoader
+from nt_lightning.data.loader import PlanSampler, ResumableLoader, data_ranks
 from nt_lightning.data.mixing import Mixing
 from nt_lightning.data.plan import EpochPlan, Ints, plan_epoch
 from nt_lightning.data.prepare import OnLong, load_tokenised, read_info
@@ -300,8 +300,7 @@ class TraceDataModule(LightningDataModule, ABC):
         frozen = trainer.overfit_batches > 0  # the same batches in every epoch
         sampler = PlanSampler(
             lambda epoch: self.plan(0 if frozen else epoch),
-            trainer.global_rank,
-            trainer.world_size,
+            *data_ranks(trainer),
             self.steps_per_epoch,
         )
         return self._loader("train", sampler)
@@ -309,9 +308,7 @@ class TraceDataModule(LightningDataModule, ABC):
     def val_dataloader(self) -> ResumableLoader:
         """Validation rows, divided like training rows."""
         trainer = self._need_trainer()
-        sampler = PlanSampler(
-            lambda _: self._plan("val", 0), trainer.global_rank, trainer.world_size
-        )
+        sampler = PlanSampler(lambda _: self._plan("val", 0), *data_ranks(trainer))
         return self._loader("val", sampler)
 
     def test_dataloader(self) -> ResumableLoader:
@@ -377,7 +374,7 @@ class TraceDataModule(LightningDataModule, ABC):
 
     def _set_accumulation(self) -> None:
         trainer = self._need_trainer()
-        needed = self.plan(0).micro_batches(trainer.world_size)
+        needed = self.plan(0).micro_batches(data_ranks(trainer).number)
         if trainer.accumulate_grad_batches not in (1, needed) or (
             self._accumulate is None and trainer.accumulate_grad_batches not in (1,)
         ):

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Sampler
 
 from nt_lightning.data.batch import MicroBatch, PackedBatch, PackedTraces
 from nt_lightning.data.plan import EpochPlan
+
+
+class DataRank(NamedTuple):
+    """A process's place among those that read other rows than it, and their number."""
+
+    rank: int
+    number: int
+
+
+def data_ranks(trainer: Trainer) -> DataRank:
+    """Where a trainer's process reads; tensor-parallel devices read the same rows."""
+    given = trainer.distributed_sampler_kwargs
+    if given is None:
+        return DataRank(trainer.global_rank, trainer.world_size)
+    return DataRank(given["rank"], given["num_replicas"])
 
 
 class PlanSampler(Sampler[MicroBatch]):

@@ -32,7 +32,8 @@ class FitsInMemory(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         ours = isinstance(pl_module, MaskedSFT) and isinstance(data, TraceDataModule)
         room = free_bytes(trainer.strategy.root_device)
-        if stage != "fit" or not ours or room is None:
+        divided = getattr(trainer.strategy, "tensor_parallel_size", 1) > 1  # not forecast
+        if stage != "fit" or not ours or room is None or divided:
             return
         setup = setup_of(
             pl_module,

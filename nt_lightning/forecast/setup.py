@@ -138,6 +138,11 @@ def strategy_name(strategy: Any, world_size: int) -> Strategy:
     Raises:
         UserError: One that a student does not train under.
     """
+    if isinstance(strategy, FSDP2Strategy) and strategy.tensor_parallel_size > 1:
+        raise UserError(
+            f"trainer.strategy.tensor_parallel_size is {strategy.tensor_parallel_size}; a forecast "
+            "knows 1 alone"
+        )
     if strategy in ("fsdp2", "fsdp") or isinstance(strategy, FSDP2Strategy):
         return "fsdp2"
     name = strategy if isinstance(strategy, str) else type(strategy).__name__

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from nt_lightning.errors import UserError
 from nt_lightning.student.loss import Head
@@ -69,7 +70,9 @@ def verify_head(model: Any) -> None:
 def _weight(layer: Any) -> Tensor:
     """The head's weight [V, D]; with LoRA on it, the sum that its adapters stand for."""
     if not hasattr(layer, "base_layer"):
-        return layer.weight  # type: ignore[no-any-return]
+        weight = layer.weight
+        # of a replica on every device of a tensor-parallel group, this one's
+        return weight.to_local() if isinstance(weight, DTensor) else weight  # type: ignore[no-any-return]
     weight = layer.base_layer.weight
     for name in layer.active_adapters:
         if name in layer.lora_A:

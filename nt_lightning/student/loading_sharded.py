@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.tensor import DTensor
 
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.ranks import patient_group
@@ -62,9 +63,10 @@ def _fill_buffers(model: nn.Module, whole: nn.Module | None) -> None:
     """Copy what no checkpoint holds, such as rotary frequencies."""
     source = dict(whole.named_buffers()) if whole is not None else {}
     for name, buffer in model.named_buffers():
+        own = buffer.to_local() if isinstance(buffer, DTensor) else buffer  # whole on every device
         if whole is not None:
-            buffer.copy_(source[name])
-        dist.broadcast(buffer, src=0)
+            own.copy_(source[name])
+        dist.broadcast(own, src=0)
 
 
 def _tensors_left(model: nn.Module) -> Iterator[str]:

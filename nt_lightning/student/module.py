@@ -93,6 +93,11 @@ class StudentModule(LightningModule):
                 "model.quantization is '8bit' under fsdp2; allowed there: 4bit (bitsandbytes keeps "
                 "8-bit weights in tensors that cannot be shared out), or ddp"
             )
+        if self._rows_are_shared() and self.quantization is not None:
+            raise UserError(
+                f"model.quantization is {self.quantization!r} with tensor_parallel_size above 1; "
+                "allowed there: null (packed weights cannot be divided by rows and columns)"
+            )
         if self.device_mesh is None:
             model = self._load()
             self._prepare(model)
@@ -107,6 +112,10 @@ class StudentModule(LightningModule):
                 self.device,
             )
         self.model = model
+
+    def _rows_are_shared(self) -> bool:
+        """Whether several devices compute each row together."""
+        return self.device_mesh is not None and self.device_mesh["tensor_parallel"].size() > 1
 
     def _load(self) -> Any:
         """A whole student, its head proved known."""
@@ -195,7 +204,15 @@ class StudentModule(LightningModule):
         Args:
             formatter: With the student's tokenizer.
             batch_size: Responses at a time.
+
+        Raises:
+            UserError: Several devices compute each row together: they would have to ask alike.
         """
+        if self._rows_are_shared():
+            raise UserError(
+                "a benchmark does not run in training with tensor_parallel_size above 1; take the "
+                "callback out of the recipe and run `test` on the checkpoint"
+            )
         agree = agreement(self.device) if is_sharded(self.model) else None
         with self.generating() as model:
             yield StudentEngine(model, formatter, batch_size, agree, self._compute_dtype())

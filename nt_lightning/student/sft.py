@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from nt_lightning.data.batch import PackedBatch
+from nt_lightning.data.loader import data_ranks
 from nt_lightning.errors import UserError
 from nt_lightning.student.bad_steps import Step, report
 from nt_lightning.student.guard import Guard, StepGuard
@@ -134,8 +135,8 @@ class MaskedSFT(StudentModule):
         loss = self.loss_sum(batch)
         assert self.train_loss is not None
         self.train_loss.update(batch, loss)
-        # Lightning divides by the accumulation, DDP and FSDP by the ranks: undo both.
-        parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        # Lightning divides by the accumulation, DDP and FSDP by the data's ranks: undo both.
+        parts = self.trainer.accumulate_grad_batches * data_ranks(self.trainer).number
         return loss.total * (parts / batch.step_labels)
 
     def configure_gradient_clipping(
@@ -155,7 +156,9 @@ class MaskedSFT(StudentModule):
             )
         grads = [p for p in self.parameters() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(grads, gradient_clip_val or float("inf"))
-        is_own = self.trainer.world_size > 1 and not isinstance(norm, DTensor)
+        # a group of tensor-parallel devices has replicas, too, and each reads its own
+        is_shared = isinstance(norm, DTensor) and norm.device_mesh.ndim == 1
+        is_own = self.trainer.world_size > 1 and not is_shared
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         self._settle()
         refused = self._step_guard.judge(norm, self._this_step(), over_ranks=is_own)

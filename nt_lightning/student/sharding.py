@@ -19,6 +19,7 @@ from torch.distributed.fsdp import (
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.ranks import EvaluationStopped
 from nt_lightning.student.head import backbone, base_model
+from nt_lightning.student.tensor_parallel import parallelize
 
 
 def shard(model: Any, mesh: DeviceMesh, dtype: torch.dtype = torch.float32) -> None:
@@ -37,17 +38,14 @@ def shard(model: Any, mesh: DeviceMesh, dtype: torch.dtype = torch.float32) -> N
             weights (4 bits) are gathered as they are: a cast would change their bits.
 
     Raises:
-        UserError: Tensor parallelism is asked for, or the model has no list of layers.
+        UserError: The model has no list of layers, or cannot be divided over
+            ``tensor_parallel``'s devices.
     """
-    if mesh["tensor_parallel"].size() > 1:
-        raise UserError(
-            f"trainer.strategy: tensor_parallel_size is {mesh['tensor_parallel'].size()}; allowed: "
-            "1, with data_parallel_size the number of devices (ModelParallelStrategy's own default "
-            "is the other way round)"
-        )
     layers = getattr(backbone(model), "layers", None)
     if layers is None:
         raise UserError(f"{type(base_model(model)).__name__} has no list of layers to shard by")
+    if mesh["tensor_parallel"].size() > 1:
+        parallelize(model, layers, mesh["tensor_parallel"])
     is_packed = any(parameter.dtype != torch.float32 for parameter in model.parameters())
     policy = MixedPrecisionPolicy(
         param_dtype=None if is_packed else dtype,

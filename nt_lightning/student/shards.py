@@ -79,7 +79,8 @@ def split(checkpoint: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Box]]:
 
     def part(key: str, tensor: Tensor) -> Tensor:
         if isinstance(tensor, DTensor):
-            shards[key] = _own_box(tensor)
+            if not _is_replica(tensor):
+                shards[key] = _own_box(tensor)
             return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
         if key.startswith("optimizer_states/") and tensor.ndim:
             raise UserError(
@@ -192,6 +193,16 @@ def _whole(parts: Parts, key: str, tensor: Tensor) -> Tensor:
         return tensor
     target = Box((0,) * tensor.ndim, torch.empty(tensor.shape, dtype=tensor.dtype))
     return _filled(key, target, parts.boxes.get(key, []))
+
+
+def _is_replica(tensor: DTensor) -> bool:
+    """Whether another rank has the same values, and is the one to write them."""
+    place = tensor.device_mesh.get_coordinate()
+    assert place is not None
+    return any(
+        where and placement.is_replicate()
+        for where, placement in zip(place, tensor.placements, strict=True)
+    )
 
 
 def _own_box(tensor: DTensor) -> Box:

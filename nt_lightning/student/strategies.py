@@ -30,20 +30,43 @@ class FSDP2Strategy(ModelParallelStrategy):
     files of one device and of ddp here.
 
     Args:
+        tensor_parallel_size: So many devices, neighbours by their ranks, read the same rows and
+            compute each layer together. For a student whose layers or rows are too large for one
+            device; benchmarks and ``predict`` do not run then.
         process_group_backend: ``nccl`` or ``gloo``; chosen by the device if it is null.
     """
 
-    def __init__(self, process_group_backend: str | None = None) -> None:
+    def __init__(
+        self, tensor_parallel_size: int = 1, process_group_backend: str | None = None
+    ) -> None:
         super().__init__(
             data_parallel_size="auto",
-            tensor_parallel_size=1,
+            tensor_parallel_size=tensor_parallel_size,
             process_group_backend=process_group_backend,
         )
+        self.tensor_parallel_size = tensor_parallel_size
 
     def setup_environment(self) -> None:
-        """All devices share the data."""
-        self._data_parallel_size = self.num_nodes * self.num_processes
+        """Share the data out over the groups of devices.
+
+        Raises:
+            UserError: The devices are no number of whole groups.
+        """
+        devices, size = self.num_nodes * self.num_processes, self.tensor_parallel_size
+        if size < 1 or devices % size:
+            raise UserError(
+                f"trainer.strategy.tensor_parallel_size is {size}; allowed: a divisor of the "
+                f"number of devices, {devices}"
+            )
+        self._data_parallel_size = devices // size
         super().setup_environment()
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, Any]:
+        """This group of devices' place among the groups; before there are any, this device's."""
+        if self.device_mesh is None:
+            return {"num_replicas": self.world_size, "rank": self.global_rank}
+        return super().distributed_sampler_kwargs
 
     def setup_optimizers(self, trainer: Trainer) -> None:
         """Make the optimizers.

@@ -65,8 +65,8 @@ def whole_state(module: Any) -> State:
             values = {"": parameter, **optimizer.state.get(parameter, {})}
             for field, value in values.items():
                 value = value.detach()
-                value = value.full_tensor() if isinstance(value, DTensor) else value.clone()
-                found[f"{name} {field}"] = value
+                value = value.full_tensor() if isinstance(value, DTensor) else value
+                found[f"{name} {field}"] = value.clone()
     return found
 
 
@@ -81,6 +81,7 @@ def train(
     more: tuple[Callback, ...] = (),
     lora: LoRA | None = None,
     quantization: Any = None,
+    tensor_parallel_size: int = 1,
     **options: Any,
 ) -> Seen:
     """Two epochs of eight steps, of one process or two."""
@@ -94,7 +95,7 @@ def train(
     trainer = Trainer(
         accelerator="cpu",
         devices=2 if sharded else 1,
-        strategy=FSDP2Strategy() if sharded else "auto",
+        strategy=FSDP2Strategy(tensor_parallel_size) if sharded else "auto",
         default_root_dir=folder,
         logger=False,
         enable_progress_bar=False,
@@ -165,6 +166,9 @@ def of_two_ranks(student: str, pool: str, folder: Path) -> None:
     keep("stopped", run("stopped", max_steps=5))
     keep("resumed", run("resumed", ckpt_path=folder / "stopped" / last))
     keep("from_file", run("from_file", ckpt_path=folder / "alone" / last))
+    stopped = folder / "stopped" / last
+    keep("divided", run("divided", tensor_parallel_size=2, ckpt_path=stopped, max_steps=8))
+    keep("shared", run("shared", ckpt_path=folder / "divided" / last, max_steps=9))
     keep("lora", run("lora", lora=LoRA(r=4), max_steps=2))
     best = ModelCheckpoint(
         folder / "best", "{step}", monitor="val/loss", save_top_k=2, mode="max"

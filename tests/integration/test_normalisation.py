@@ -35,7 +35,7 @@ def test_micro_batches(places, one_row_a_step, traces_per_bin):
     assert_same(train(*places, traces_per_bin=traces_per_bin), one_row_a_step)
 
 
-def two_processes(places, out, traces_per_bin, strategy, variant="full"):
+def several_processes(places, out, traces_per_bin, strategy, variant="full"):
     script = [sys.executable, "-m", "tests.integration.training", *places, str(out)]
     how = [str(traces_per_bin), strategy, variant]
     done = subprocess.run([*script, *how], capture_output=True, text=True)
@@ -47,14 +47,29 @@ def two_processes(places, out, traces_per_bin, strategy, variant="full"):
 @pytest.mark.parametrize("traces_per_bin", [8, 4, 1])
 def test_two_processes(places, one_row_a_step, tmp_path, traces_per_bin, strategy):
     """On gloo; eight to a bin leaves one of the two ranks a filler in every step."""
-    found = two_processes(places, tmp_path / "result.pt", traces_per_bin, strategy)
+    found = several_processes(places, tmp_path / "result.pt", traces_per_bin, strategy)
     assert_same(found, one_row_a_step)
 
 
 @pytest.mark.parametrize("variant", ["checkpointing", "every second layer", "lora", "qlora"])
 def test_variants_of_a_sharded_student(places, tmp_path, variant):
     expected = train(*places, traces_per_bin=8, variant=variant)
-    found = two_processes(places, tmp_path / "result.pt", 2, "fsdp2", variant)
+    found = several_processes(places, tmp_path / "result.pt", 2, "fsdp2", variant)
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "mistral"])
+def test_layers_divided_over_two_devices(places, tmp_path, family):
+    student = save_tiny_student(tmp_path / "student", family)
+    expected = train(student, places[1], traces_per_bin=8)
+    found = several_processes((student, places[1]), tmp_path / "result.pt", 4, "1x2")
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("variant", ["checkpointing", "lora"])
+def test_layers_divided_and_shared_out_over_four_devices(places, tmp_path, variant):
+    expected = train(*places, traces_per_bin=8, variant=variant)
+    found = several_processes(places, tmp_path / "result.pt", 2, "2x2", variant)
     assert_same(found, expected)
 
 

@@ -13,8 +13,8 @@ from tests.tiny import save_tiny_student
 STUDENT = "smollm2-135m-instruct"
 QUESTIONS = [
     {"question": f"What is {a} + {b}? Reply with the number alone.", "reference_answer": str(a + b)}
-    for a in (1, 2, 3, 4, 5)
-    for b in (2, 3, 4, 6)
+    for a in (1, 2, 3, 4)
+    for b in (2, 3)
 ]
 
 
@@ -38,9 +38,9 @@ def test_import_generate_annotate_judge_verify_fit(tmp_path):
         )
         teacher = Pool(pools["generated"])
         asked = teacher.manifest["lineage"]
-        assert asked["requests"] == 60
-        assert len(teacher) + sum(asked["dropped"].values()) == 60
-        assert len(teacher) >= 20
+        assert asked["requests"] == 24
+        assert len(teacher) + sum(asked["dropped"].values()) == 24
+        assert len(teacher) >= 12
 
         options = {**endpoint, "max_tokens": 24, "context_tokens": 4096}
         asking = [part for name, value in options.items() for part in (f".{name}", value)]
@@ -60,7 +60,7 @@ def test_import_generate_annotate_judge_verify_fit(tmp_path):
     rows = made.read().to_pylist()
     of_first = [row for row in rows if row["teacher"] == "first"]
     assert {row["correct"] for row in rows} <= {True, False, None}
-    assert sum(row["correct"] is True for row in rows) >= 5  # a 135M model can add a little
+    assert sum(row["correct"] is True for row in rows) >= 3  # a 135M model can add a little
     assert any(row["models_agree"] is not None for row in of_first)
     failed = made.manifest["lineage"]["from"]["lineage"]["from"]["lineage"]["failed"]
     topics = sum(row["domain"] is not None for row in rows)

@@ -79,6 +79,26 @@ def test_a_folder_of_two_processes_goes_on_with_one(places, runs):
     assert (runs / "one" / LAST).is_file()
 
 
+def test_layers_divided_over_two_devices_go_on_and_are_gone_on_with(runs):
+    """Every value is in one shard; both devices see every trace."""
+    assert_equal(states(runs, "divided")[0], states(runs, "stopped")[1])
+    whole = ids(runs, "undisturbed")
+    for rank in range(2):
+        seen = json.loads((runs / f"divided-{rank}.json").read_text())
+        assert {int(step): sorted(of_step) for step, of_step in seen.items()} == {
+            step: whole[step] for step in (6, 7, 8)
+        }
+    assert_equal(states(runs, "shared")[0], states(runs, "divided")[1])
+    saved = AtomicCheckpointIO().load_checkpoint(runs / "divided" / LAST)["state_dict"]
+    trained = {name: value for name, value in states(runs, "divided")[1].items() if name[-1] == " "}
+    assert_equal({name: saved[name[:-1]] for name in trained}, trained)
+    sizes = [
+        sum(path.stat().st_size for path in (runs / name / LAST).glob("shard-*"))
+        for name in ("divided", "stopped")
+    ]
+    assert sizes[0] < 1.02 * sizes[1]
+
+
 def test_adapters_alone_are_saved(runs):
     saved = read_checkpoint(runs / "lora" / LAST)
     trained = {name.partition(" ")[0] for name in states(runs, "lora")[1]}

@@ -2,7 +2,8 @@
 
     python -m tests.integration.training STUDENT POOL OUT TRACES_PER_BIN STRATEGY VARIANT
 
-on two devices; writes the gradients of the first step and the weights after the last one.
+on as many devices as the strategy has; writes the gradients of the first step and the weights after
+the last one.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from nt_lightning.data.plan import EpochPlan
 from nt_lightning.data.selections import RandomSelection
 from nt_lightning.student.loading import LoRA
 from nt_lightning.student.sft import MaskedSFT
+from nt_lightning.student.strategies import FSDP2Strategy
 
 TRACES_PER_STEP = 8
+DEVICES = {"auto": 1, "ddp": 2, "fsdp2": 2, "1x2": 2, "2x2": 4}  # data x tensor parallel
 VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
     "checkpointing": {"activation_checkpointing": True},
@@ -84,10 +87,7 @@ def train(
     variant: str = "full",
     **options: Any,
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Gradients of the first step, weights after two epochs of ten steps and an uneven one.
-
-    A strategy other than ``auto`` has two devices.
-    """
+    """Gradients of the first step, weights after two epochs of ten steps and an uneven one."""
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     data = FixedPlan(pool, student, num_val=4, traces_per_bin=traces_per_bin)
@@ -100,8 +100,8 @@ def train(
     keep = FirstGradients()
     trainer = Trainer(
         accelerator="cpu",
-        devices=1 if strategy == "auto" else 2,
-        strategy=strategy,
+        devices=DEVICES[strategy],
+        strategy=FSDP2Strategy(tensor_parallel_size=2) if "x" in strategy else strategy,
         max_epochs=2,
         gradient_clip_val=1.0,
         logger=False,
@@ -131,7 +131,12 @@ def forbid_a_copy() -> None:
 
 if __name__ == "__main__":
     student, pool, out, per_bin, strategy, variant = sys.argv[1:]
-    if strategy == "fsdp2" and variant != "qlora" and os.environ.get("LOCAL_RANK", "0") != "0":
+    if (
+        DEVICES[strategy] > 1
+        and strategy != "ddp"
+        and variant != "qlora"
+        and os.environ.get("LOCAL_RANK", "0") != "0"
+    ):
         forbid_a_copy()
     result = train(student, pool, traces_per_bin=int(per_bin), strategy=strategy, variant=variant)
     if torch.distributed.is_initialized() and torch.distributed.get_rank():

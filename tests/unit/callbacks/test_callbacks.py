@@ -26,7 +26,9 @@ def batch(tokens, labelled, filler=False):
     return SimpleNamespace(input_ids=torch.zeros(1, tokens), labels=labels, rows=rows)
 
 
-def test_tokens_are_counted_apart(monkeypatch):
+@pytest.mark.parametrize("devices_of_a_row", [1, 2])
+def test_tokens_are_counted_apart(monkeypatch, devices_of_a_row):
+    """Four devices; where two compute each row together, both have counted it."""
     clock = iter([0.0, 1.0, 5.0, 6.0])  # two micro-batches of a second; four in between not counted
     monkeypatch.setattr(throughput.time, "perf_counter", lambda: next(clock))
     logged = {}
@@ -36,15 +38,17 @@ def test_tokens_are_counted_apart(monkeypatch):
         global_step=1,
         log_every_n_steps=1,
         strategy=SimpleNamespace(reduce=lambda x, reduce_op: x),
+        world_size=4,
+        distributed_sampler_kwargs={"rank": 0, "num_replicas": 4 // devices_of_a_row},
     )
     ours = Throughput()
     for index, part in enumerate([batch(100, 60), batch(2, 0, filler=True)]):
         ours.on_train_batch_start(trainer, module, part, index)
         ours.on_train_batch_end(trainer, module, None, part, index)
     assert logged == {
-        "perf/labelled_tokens_per_s": 30.0,
-        "perf/tokens_per_s": 50.0,
-        "perf/padded_tokens_per_s": 51.0,
+        "perf/labelled_tokens_per_s": 30.0 / devices_of_a_row,
+        "perf/tokens_per_s": 50.0 / devices_of_a_row,
+        "perf/padded_tokens_per_s": 51.0 / devices_of_a_row,
     }
 
 
