@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.benchmarks.protocol import Result, fresh_process, report
+from tests.benchmarks.protocol import BARE_TRAINER, Result, fresh_process, report
 from tests.benchmarks.sft_throughput import SMALL, make_student
 from tests.tiny import save_tiny_pool
 
@@ -77,14 +77,8 @@ def run(work: Path, tokens: int, steps: int) -> Result:
     student, pool = str(work / SMALL), str(work / "pool")
     data = RandomSelection(pool, student, max_tokens=tokens, tokens_per_step=tokens)
     trainer = Trainer(
-        accelerator="cpu",
+        **BARE_TRAINER,
         max_steps=WARM_UP + steps,
-        gradient_clip_val=1.0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
         log_every_n_steps=10_000,
         callbacks=[Clock()],
     )

@@ -22,6 +22,15 @@ from typing import Any, NamedTuple
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("torch", "transformers", "lightning", "trl", "accelerate", "numpy")
 MIB = 1024
+BARE_TRAINER: dict[str, Any] = {  # a run's loop without what it writes and shows
+    "accelerator": "cpu",
+    "gradient_clip_val": 1.0,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
 
 Result = dict[str, Any]
 
