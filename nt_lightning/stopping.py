@@ -57,8 +57,8 @@ class StopTogether(Callback):
         if self._group is not None:
             heard = torch.tensor(self._heard)
             dist.all_reduce(heard, op=dist.ReduceOp.MAX, group=self._group)
-            self._heard = int(heard)
-            if self._heard:
+            if agreed := int(heard):  # a signal that came meanwhile is told the next time
+                self._heard = agreed
                 self._stop()
 
     def _stop(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -52,3 +53,23 @@ def test_a_signal_within_an_update(places, tmp_path, monkeypatch, number):
     assert resumed.end.keys() == undisturbed.end.keys()
     for name, value in undisturbed.end.items():
         assert torch.equal(resumed.end[name], value), name
+
+
+def test_a_signal_within_the_question_is_told_the_next_time(monkeypatch):
+    """The ranks have agreed on what they had heard before it; it must not be forgotten."""
+    told = []
+
+    def interrupted(heard, **_):
+        told.append(int(heard))
+        if len(told) == 1:
+            stop._hear(signal.SIGTERM, None)
+
+    stop = StopTogether()
+    stop._pid, stop._group = os.getpid(), object()
+    stop._trainer = SimpleNamespace(_signal_connector=SimpleNamespace(received_sigterm=False))
+    monkeypatch.setattr("nt_lightning.stopping.dist.all_reduce", interrupted)
+    stop.on_train_batch_end(stop._trainer, None, None, None, 0)
+    assert not stop._trainer._signal_connector.received_sigterm
+    stop.on_train_batch_end(stop._trainer, None, None, None, 1)
+    assert told == [0, signal.SIGTERM]
+    assert stop._trainer._signal_connector.received_sigterm
