@@ -32,6 +32,8 @@ class StopTogether(Callback):
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the place of Lightning's handlers, which gives back what was there before."""
+        if trainer.received_sigterm:  # until now Lightning's handlers heard for this rank alone
+            self._heard = self._heard or signal.SIGTERM
         self._trainer, self._pid = trainer, os.getpid()
         if trainer.world_size > 1 and self._group is None:
             self._group = dist.new_group(backend="gloo")  # the device need not be waited for

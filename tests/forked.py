@@ -1,11 +1,13 @@
-"""Processes that start at once: forked from one that has imported everything and runs no thread.
+"""Processes that start at once: forked from one that has imported everything and done nothing.
 
 A process that has trained a tokenizer or written Parquet has threads, and a fork of it may wait for
-ever for a lock that one of them held; multiprocessing's fork server is none of that kind.
+ever for a lock that one of them held. multiprocessing's fork server has no thread but its
+allocator's, which knows of forks.
 """
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import os
 import signal
@@ -65,7 +67,10 @@ def _nt_lightning(arguments: list[str], cwd: Path, env: dict[str, str]) -> int:
     os.environ |= env
     warnings.simplefilter("ignore")
     sys.argv = ["nt_lightning", *arguments]
-    return main()
+    try:
+        return main()
+    finally:
+        atexit._run_exitfuncs()  # as an interpreter of its own does
 
 
 def _run(out: Path, err: Path, function: Callable[..., int], *arguments: Any) -> None:

@@ -13,6 +13,7 @@ have had the same traces.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -144,7 +145,8 @@ def run(
             passed = 0 if stop.place == "anywhere" else draw.randrange(2)  # that comes once
             if next(itertools.islice(met, passed, None), None):
                 time.sleep(draw.uniform(0, PLACES[stop.place]))
-                os.kill(process.pid, stop.signal)
+                with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                    os.kill(process.pid, stop.signal)
         for _ in coming:
             pass
     process.join()

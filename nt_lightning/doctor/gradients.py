@@ -30,6 +30,11 @@ class _Rank:
     world_size: int
     datamodule: TraceDataModule
 
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, int]:
+        """Every rank reads rows of its own."""
+        return {"num_replicas": self.world_size, "rank": 0}
+
 
 def accumulation_changes_nothing(subject: Subject) -> Finding:
     """Gradients of a step in K micro-batches against those of its mean loss in one backward pass.

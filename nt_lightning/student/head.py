@@ -40,7 +40,7 @@ def head_of(model: Any) -> Head:
     scale = float(getattr(config, "logit_scale", None) or 1.0)
     scale /= float(getattr(config, "logits_scaling", None) or 1.0)
     softcap = getattr(config, "final_logit_softcapping", None)
-    return Head(_weight(layer), getattr(layer, "bias", None), scale, softcap)
+    return Head(_local(_weight(layer)), _local(getattr(layer, "bias", None)), scale, softcap)
 
 
 @torch.no_grad()
@@ -67,12 +67,15 @@ def verify_head(model: Any) -> None:
         )
 
 
+def _local(value: Any) -> Any:
+    """Of a replica on every device of a tensor-parallel group, this one's."""
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
 def _weight(layer: Any) -> Tensor:
     """The head's weight [V, D]; with LoRA on it, the sum that its adapters stand for."""
     if not hasattr(layer, "base_layer"):
-        weight = layer.weight
-        # of a replica on every device of a tensor-parallel group, this one's
-        return weight.to_local() if isinstance(weight, DTensor) else weight  # type: ignore[no-any-return]
+        return layer.weight  # type: ignore[no-any-return]
     weight = layer.base_layer.weight
     for name in layer.active_adapters:
         if name in layer.lora_A:

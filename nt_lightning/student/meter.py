@@ -18,14 +18,16 @@ class GroupedLoss(Metric):
 
     Args:
         teachers: Names in the order of ``PackedBatch.teachers``.
+        copies: How many ranks count each row.
     """
 
     full_state_update = False
     total: Tensor
     count: Tensor
 
-    def __init__(self, teachers: Sequence[str]) -> None:
+    def __init__(self, teachers: Sequence[str], copies: int = 1) -> None:
         super().__init__()
+        self.copies = copies
         self.names = [*MODE_NAMES, *(f"teacher/{name}" for name in teachers)]
         zeros = torch.zeros(len(self.names), dtype=torch.float64)
         self.add_state("total", zeros.clone(), dist_reduce_fx="sum")
@@ -43,7 +45,8 @@ class GroupedLoss(Metric):
         """``loss`` and ``loss/<group>`` of the groups that occurred, and ``num_labels``."""
         modes = slice(0, len(MODE_NAMES))
         count = self.count[modes].sum()
-        values = {"loss": self.total[modes].sum() / count.clamp_min(1), "num_labels": count}
+        mean = self.total[modes].sum() / count.clamp_min(1)
+        values = {"loss": mean, "num_labels": count / self.copies}
         for index, name in enumerate(self.names):
             if self.count[index] > 0:
                 values[f"loss/{name}"] = self.total[index] / self.count[index]

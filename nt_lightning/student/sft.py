@@ -30,6 +30,7 @@ from nt_lightning.student.optim import (
 from nt_lightning.student.responses import ResponseSettings
 from nt_lightning.student.sharding import is_sharded
 from nt_lightning.student.strategies import FSDP2Strategy
+from nt_lightning.student.tensor_parallel import share_generators
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -96,7 +97,8 @@ class MaskedSFT(StudentModule):
                 keep_freed_blocks()
         data = getattr(self.trainer, "datamodule", None)
         names = data.teacher_names if data is not None else []
-        self.train_loss, self.val_loss = GroupedLoss(names), GroupedLoss(names)
+        copies = self.trainer.world_size // data_ranks(self.trainer).number
+        self.train_loss, self.val_loss = (GroupedLoss(names, copies) for _ in range(2))
 
     def _check_trainer(self) -> None:
         """Float32 master weights, no loss scaling, and whole gradients on every rank."""
@@ -121,6 +123,8 @@ class MaskedSFT(StudentModule):
 
     def on_train_start(self) -> None:
         """Let the configuration's learning rate and decay win over a resumed checkpoint's."""
+        if self._rows_are_shared():
+            share_generators(self.device_mesh["tensor_parallel"], self.device)  # type: ignore[index]
         optimizer, scheduler = self.trainer.optimizers[0], self.lr_schedulers()
         use_hyper_parameters(self._configured, optimizer, scheduler)  # type: ignore[arg-type]
 

@@ -61,13 +61,6 @@ class FSDP2Strategy(ModelParallelStrategy):
         self._data_parallel_size = devices // size
         super().setup_environment()
 
-    @property
-    def distributed_sampler_kwargs(self) -> dict[str, Any]:
-        """This group of devices' place among the groups; before there are any, this device's."""
-        if self.device_mesh is None:
-            return {"num_replicas": self.world_size, "rank": self.global_rank}
-        return super().distributed_sampler_kwargs
-
     def setup_optimizers(self, trainer: Trainer) -> None:
         """Make the optimizers.
 

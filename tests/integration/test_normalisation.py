@@ -73,6 +73,11 @@ def test_layers_divided_and_shared_out_over_four_devices(places, tmp_path, varia
     assert_same(found, expected)
 
 
+def test_dropout_drops_the_same_on_devices_that_compute_a_row_together(places, tmp_path):
+    """The script compares what they have; masks of one process are others."""
+    several_processes(places, tmp_path / "result.pt", 4, "1x2", "lora with dropout")
+
+
 def test_the_comparison_sees_a_wrong_scale(one_row_a_step):
     gradients, weights = one_row_a_step
     wrong = {name: value * 1.001 for name, value in gradients.items()}

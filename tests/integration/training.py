@@ -33,6 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "checkpointing": {"activation_checkpointing": True},
     "every second layer": {"activation_checkpointing": 2},
     "lora": {"lora": LoRA(r=4)},
+    "lora with dropout": {"lora": LoRA(r=4, lora_dropout=0.1)},
     "qlora": {"lora": LoRA(r=4), "quantization": "4bit"},
 }
 
@@ -78,6 +79,17 @@ def whole(value: torch.Tensor) -> torch.Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
+def assert_replicas_agree(student_module: MaskedSFT) -> None:
+    """Devices that compute a row together have the same of what they all have."""
+    group = student_module.device_mesh["tensor_parallel"].get_group()
+    for name, parameter in student_module.named_parameters():
+        if parameter.placements[-1].is_replicate():
+            ends = [parameter.detach().to_local().clone() for _ in range(2)]
+            torch.distributed.all_reduce(ends[0], torch.distributed.ReduceOp.MIN, group)
+            torch.distributed.all_reduce(ends[1], torch.distributed.ReduceOp.MAX, group)
+            assert torch.equal(*ends), name
+
+
 def train(
     student: str,
     pool: str,
@@ -115,6 +127,8 @@ def train(
     )
     trainer.fit(student_module, data)
     assert trainer.global_step == 22
+    if "x" in strategy:
+        assert_replicas_agree(student_module)
     named = student_module.named_parameters()
     weights = {name: whole(p.detach()).clone() for name, p in named if p.requires_grad}
     return keep.kept, weights

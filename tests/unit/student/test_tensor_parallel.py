@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -43,6 +44,23 @@ def test_heads_that_cannot_be_divided(size, line):
     model = student("llama")
     with pytest.raises(UserError, match=line):
         parallelize(model, model.model.layers, Mesh(size))
+
+
+def test_weights_that_a_plan_leaves_out():
+    """Within attention or MLP a device may see its part alone."""
+    model = student("llama")
+    plan = model.config.base_model_tp_plan  # the class's
+    model.config.base_model_tp_plan = {k: v for k, v in plan.items() if "up_proj" not in k}
+    with pytest.raises(UserError, match="the plan of LlamaForCausalLM leaves mlp.up_proj out"):
+        parallelize(model, model.model.layers, Mesh(2))
+
+
+def test_adapters_on_the_embeddings():
+    adapted = get_peft_model(
+        student("llama"), LoraConfig(target_modules=["q_proj", "embed_tokens"])
+    )
+    with pytest.raises(UserError, match="adapters on embeddings or head; allowed"):
+        parallelize(adapted, adapted.get_base_model().model.layers, Mesh(2))
 
 
 def test_a_family_without_a_plan():
