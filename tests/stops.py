@@ -211,10 +211,12 @@ def stop_one_run(
             raise RuntimeError((folder / "log").read_text()[-3000:])
         del stops[0]
         allowed = SAVE_EVERY if stop.signal == signal.SIGKILL else 0
-        if code != EXITS[stop.signal]:
+        hit = [*itertools.takewhile(lambda place: place.name != STOPPED, told)][-1]
+        is_over = hit.step > max(step for step, _ in wanted.batches)
+        # behind the last step nothing listens any more; a shell sees the same status
+        if code not in (EXITS[stop.signal], -stop.signal if is_over else None):
             total["bad_exit"] += 1
             print((folder / "log").read_text()[-3000:], file=sys.stderr)
-        hit = [*itertools.takewhile(lambda place: place.name != STOPPED, told)][-1]
         total += Counter(["stops", f"asked for {stop.place}", f"{stop.signal.name} {hit.name}"])
         print(stop.signal.name, code, *hit[:3], sep=", ", file=sys.stderr, flush=True)
     try:
