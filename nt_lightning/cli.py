@@ -48,7 +48,7 @@ from nt_lightning.runs import (
 )
 from nt_lightning.slurm import Job
 from nt_lightning.stopping import StopTogether
-from nt_lightning.student.checkpoint_io import AtomicCheckpointIO
+from nt_lightning.student.checkpoint_io import with_checkpoints
 from nt_lightning.traces.steps import StepSplitter
 from nt_lightning.trainer import RecipeTrainer
 
@@ -162,7 +162,7 @@ class CLI(LightningCLI):
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if self.job is not None:
             plugins = [*plugins, *self.job.environment(plugins)]
-        kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+        kwargs["plugins"] = with_checkpoints(plugins)
         callbacks = given.callbacks or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         if self.subcommand == "fit" and not given.barebones:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch.distributed as dist
 from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
 
 from nt_lightning.errors import UserError
 from nt_lightning.files import remove_whole, replacing, sweep, sweep_folder
@@ -83,6 +84,22 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a file or folder; a kill leaves nothing that looks like a checkpoint."""
         remove_whole(Path(path))
+
+
+def with_checkpoints(plugins: Sequence[Any]) -> list[Any]:
+    """A trainer's plugins and our checkpoints, within Lightning's AsyncCheckpointIO if it is there.
+
+    That one copies the state and writes it in a thread while training goes on; a failure is heard
+    at the next save, or where the run ends.
+
+    Args:
+        plugins: Those of the recipe.
+    """
+    for plugin in plugins:
+        if isinstance(plugin, AsyncCheckpointIO):
+            plugin.checkpoint_io = AtomicCheckpointIO()
+            return [*plugins]
+    return [*plugins, AtomicCheckpointIO()]
 
 
 def check_checkpoint(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy, StrategyRegistry
 from torch import Tensor
 from torch.optim import Optimizer
@@ -50,13 +51,18 @@ class FSDP2Strategy(ModelParallelStrategy):
         """Share the data out over the groups of devices.
 
         Raises:
-            UserError: The devices are no number of whole groups.
+            UserError: The devices are no number of whole groups, or saving is asynchronous.
         """
         devices, size = self.num_nodes * self.num_processes, self.tensor_parallel_size
         if size < 1 or devices % size:
             raise UserError(
                 f"trainer.strategy.tensor_parallel_size is {size}; allowed: a divisor of the "
                 f"number of devices, {devices}"
+            )
+        if isinstance(self._checkpoint_io, AsyncCheckpointIO):
+            raise UserError(
+                "trainer.plugins has AsyncCheckpointIO under fsdp2; allowed there: none, since all "
+                "ranks write a checkpoint together"
             )
         self._data_parallel_size = devices // size
         super().setup_environment()

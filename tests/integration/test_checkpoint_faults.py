@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from nt_lightning.student.checkpoint_io import AtomicCheckpointIO, CheckpointNotWritten
 from tests.integration.command import nt, write_recipe
 from tests.integration.saved import flip, train
+from tests.stops import is_equal
 from tests.tiny import save_tiny_pool, save_tiny_student
 
 pytestmark = pytest.mark.timeout(600)
@@ -144,3 +145,39 @@ def test_a_damaged_checkpoint_is_not_gone_on_with(recipe, tmp_path):
     assert refused.returncode == 2
     assert f"{last} is damaged: its SHA-256 is not that of what was written" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+IN_A_THREAD = ("--trainer.plugins", "lightning.pytorch.plugins.io.AsyncCheckpointIO")
+
+
+def test_saved_in_a_thread(recipe, tmp_path):
+    """Lightning's AsyncCheckpointIO around ours: the same files, and a run goes on from them."""
+    ends = []
+    for name, options in {"thread": IN_A_THREAD, "plain": ()}.items():
+        done = fit(recipe, tmp_path / name, "--trainer.max_steps", 5, *options)
+        assert done.returncode == 0, done.stderr[-3000:]
+        [last] = tmp_path.glob(f"{name}/tiny-*/{LAST}")
+        content = AtomicCheckpointIO().load_checkpoint(last)
+        ends.append(
+            {key: content[key] for key in ("global_step", "state_dict", "optimizer_states")}
+        )
+    assert is_equal(*ends)
+    after = fit(recipe, tmp_path / "thread", "--ckpt_path", "last", *IN_A_THREAD)
+    assert after.returncode == 0, after.stderr[-3000:]
+    [last] = tmp_path.glob(f"thread/tiny-*/{LAST}")
+    assert AtomicCheckpointIO().load_checkpoint(last)["global_step"] == 16
+
+
+def test_a_failure_in_a_thread_is_heard_at_the_next_save(recipe, tmp_path):
+    failed = fit(recipe, tmp_path, "--trainer.callbacks+", full_disk(4, 0), *IN_A_THREAD)
+    assert failed.returncode == 2, failed.stderr[-3000:]
+    [last] = tmp_path.glob(f"tiny-*/{LAST}")
+    assert f"the checkpoint {last} could not be written: [Errno 27] File too large" in failed.stderr
+    steps = AtomicCheckpointIO().load_checkpoint(last)["global_step"]
+    assert steps in (3, 9)  # the next one is on its way then, and there may be room again
+
+
+def test_no_thread_where_all_ranks_write(recipe, tmp_path):
+    failed = fit(recipe, tmp_path, "--trainer.strategy", "fsdp2", *IN_A_THREAD)
+    assert failed.returncode == 2, failed.stderr[-3000:]
+    assert "AsyncCheckpointIO under fsdp2; allowed there: none" in failed.stderr.splitlines()[-1]
