@@ -11,6 +11,7 @@ import atexit
 import faulthandler
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,34 @@ def start(log: Path, function: Callable[..., int], *arguments: Any) -> ForkServe
     process = context.Process(target=_run, args=(log, log, function, *arguments))
     process.start()
     return process
+
+
+def ranks(number: int, log: Path, function: Callable[..., int], *arguments: Any) -> None:
+    """Run a function in processes that know of each other, as torchrun's do, to their end.
+
+    Raises:
+        AssertionError: One of them failed; with what all of them have printed.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    known |= {"WORLD_SIZE": str(number), "NODE_RANK": "0"}
+    started = [
+        start(log, _as_rank, {**known, "LOCAL_RANK": str(rank)}, function, *arguments)
+        for rank in range(number)
+    ]
+    try:
+        for process in started:
+            process.join()
+            assert process.exitcode == 0, log.read_text()[-3000:]
+    finally:
+        for process in started:
+            process.kill()
+
+
+def _as_rank(known: dict[str, str], function: Callable[..., int], *arguments: Any) -> int:
+    os.environ |= known
+    return function(*arguments)
 
 
 def nt_lightning(

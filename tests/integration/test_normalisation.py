@@ -1,12 +1,10 @@
 """One step is one step: the same gradients and weights however it is divided."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
-from tests.integration.training import train
+from tests import forked
+from tests.integration.training import DEVICES, on_one_rank, train
 from tests.tiny import save_tiny_pool, save_tiny_student
 
 TRACES = 4 + 10 * 8 + 5  # validation, ten steps, an uneven last one
@@ -36,10 +34,8 @@ def test_micro_batches(places, one_row_a_step, traces_per_bin):
 
 
 def several_processes(places, out, traces_per_bin, strategy, variant="full"):
-    script = [sys.executable, "-m", "tests.integration.training", *places, str(out)]
-    how = [str(traces_per_bin), strategy, variant]
-    done = subprocess.run([*script, *how], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    arguments = (*places, out, traces_per_bin, strategy, variant)
+    forked.ranks(DEVICES[strategy], out.with_suffix(".log"), on_one_rank, *arguments)
     return torch.load(out, weights_only=True)
 
 

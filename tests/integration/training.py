@@ -1,15 +1,8 @@
-"""A small training run whose division into micro-batches is set by hand; also a script.
-
-    python -m tests.integration.training STUDENT POOL OUT TRACES_PER_BIN STRATEGY VARIANT
-
-on as many devices as the strategy has; writes the gradients of the first step and the weights after
-the last one.
-"""
+"""A small training run whose division into micro-batches is set by hand, of one process or more."""
 
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -143,16 +136,14 @@ def forbid_a_copy() -> None:
     module.load_student = refuse
 
 
-if __name__ == "__main__":
-    student, pool, out, per_bin, strategy, variant = sys.argv[1:]
-    if (
-        DEVICES[strategy] > 1
-        and strategy != "ddp"
-        and variant != "qlora"
-        and os.environ.get("LOCAL_RANK", "0") != "0"
-    ):
+def on_one_rank(
+    student: str, pool: str, out: Path, traces_per_bin: int, strategy: str, variant: str
+) -> int:
+    """Train as one of several processes; the first one writes what comes out."""
+    first = os.environ["LOCAL_RANK"] == "0"
+    if strategy != "ddp" and variant != "qlora" and not first:
         forbid_a_copy()
-    result = train(student, pool, traces_per_bin=int(per_bin), strategy=strategy, variant=variant)
-    if torch.distributed.is_initialized() and torch.distributed.get_rank():
-        sys.exit(0)
-    torch.save(result, Path(out))
+    result = train(student, pool, traces_per_bin=traces_per_bin, strategy=strategy, variant=variant)
+    if first:
+        torch.save(result, out)
+    return 0
