@@ -212,9 +212,7 @@ def stop_one_run(
         del stops[0]
         allowed = SAVE_EVERY if stop.signal == signal.SIGKILL else 0
         hit = [*itertools.takewhile(lambda place: place.name != STOPPED, told)][-1]
-        is_over = hit.step > max(step for step, _ in wanted.batches)
-        # behind the last step nothing listens any more; a shell sees the same status
-        if code not in (EXITS[stop.signal], -stop.signal if is_over else None):
+        if code != EXITS[stop.signal]:
             total["bad_exit"] += 1
             print((folder / "log").read_text()[-3000:], file=sys.stderr)
         total += Counter(["stops", f"asked for {stop.place}", f"{stop.signal.name} {hit.name}"])

@@ -90,7 +90,7 @@ def with_checkpoints(plugins: Sequence[Any]) -> list[Any]:
     """A trainer's plugins and our checkpoints, within Lightning's AsyncCheckpointIO if it is there.
 
     That one copies the state and writes it in a thread while training goes on; a failure is heard
-    at the next save, or where the run ends.
+    at the next save.
 
     Args:
         plugins: Those of the recipe.
