@@ -13,12 +13,13 @@ from fractions import Fraction
 import pytest
 import torch
 import torch.distributed as dist
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
 from nt_lightning.errors import UserError
 from nt_lightning.files import sha256_file
-from nt_lightning.student import hashed_file
+from nt_lightning.student import checkpoint_io, hashed_file
 from nt_lightning.student.checkpoint_io import (
     AtomicCheckpointIO,
     CheckpointNotWritten,
@@ -210,6 +211,24 @@ def test_what_could_not_be_read_again_is_not_kept(tmp_path):
             save(tmp_path / "last.ckpt", {"global_step": 8, "odd": odd})
         assert (tmp_path / "last.ckpt").read_bytes() == whole
     assert names(tmp_path) == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("in_a_thread", [False, True])
+def test_who_writes(tmp_path, monkeypatch, in_a_thread):
+    """Another thread where Lightning's AsyncCheckpointIO is asked for, and a whole checkpoint."""
+    writers = []
+    write = checkpoint_io.write_sealed
+
+    def watched(*args):
+        writers.append(threading.current_thread())
+        return write(*args)
+
+    monkeypatch.setattr(checkpoint_io, "write_sealed", watched)
+    [plugin] = checkpoint_io.with_checkpoints([AsyncCheckpointIO()] if in_a_thread else [])
+    plugin.save_checkpoint({"global_step": 1, "state_dict": {}}, tmp_path / "last.ckpt")
+    plugin.teardown()
+    assert [writer is threading.main_thread() for writer in writers] == [not in_a_thread]
+    assert AtomicCheckpointIO().load_checkpoint(tmp_path / "last.ckpt")["global_step"] == 1
 
 
 # -- a folder of shards --------------------------------------------------------------------------
