@@ -20,7 +20,10 @@ CASES = {
         DIVIDED,
         "trainer.strategy.tensor_parallel_size is 2; allowed: a divisor of the number of devices",
     ),
-    "by its other name, on a CPU": (("--trainer.strategy", "fsdp"), "fsdp"),
+    "by its other name, on a CPU": (
+        ("--trainer.strategy", "fsdp"),
+        "The strategy `fsdp` requires a GPU accelerator",
+    ),
 }
 
 
