@@ -1,12 +1,12 @@
-"""python -m tests.benchmarks.naturalness [--traces 50] [--pairs 5] [--rivals 4] [--rival-pairs 3]
+"""python -m tests.benchmarks.naturalness [--traces 50] [--pairs 1]
 
 Local naturalness of real DeepSeek-R1 traces by SmolLM2-135M, float32, one thread: exact packed
 scoring of every window 0..4 (``all``) and of window 4 alone (``one``), each with the whole response
-and its ranks, against a pass over the whole responses alone (``global``) on ``--traces`` traces.
-Then ``one`` and ``all`` on the first ``--rivals`` of them against the definition (``naive``: one
-forward per step, batch 1, head on scored rows) and against ``padded`` batches of 16 steps of
-similar length with the model's own logits. The rivals compute window 4 and the whole. Both sides
-of a ratio have the same traces.
+and its ranks, against a pass over the whole responses alone (``global``), against the definition
+(``naive``: one forward per step, batch 1, head on scored rows) and against ``padded`` batches of 16
+steps of similar length with the model's own logits. These two compute window 4 and the whole. All
+sides have the same traces, in one run; the warm-up has one trace. A round of 50 takes two hours
+and a half, so few traces and more pairs are for a first look: ``--traces 4 --pairs 3``.
 
 The floor counts multiplications: body, head on scored rows, causal attention. Scores are equal
 first; then CPU-seconds and memory. ``--memory`` scores one response of 16,000 tokens with a
@@ -33,8 +33,7 @@ REPLIES = (
     Path(__file__).parents[3]
     / "shared/data/mip_overthinking/response/gsm8k/normal/deepseekR1/response.json"
 )
-OURS = ("global", "one", "all")
-RIVALS = ("one", "all", "naive", "padded")
+SIDES = ("global", "one", "all", "naive", "padded")
 BARS = {
     "time over floor": "<= 1.25",
     "all / one, cpu": "<= 1.4",
@@ -193,11 +192,11 @@ def check_equal(results: Runs) -> None:
             assert np.allclose(runs[0]["lalp"], want["lalp"], atol=1e-4), side
 
 
-def medians(results: Runs, name: str) -> Rows:
+def medians(results: Runs) -> Rows:
     """What every side took."""
     keys = ("cpu_s", "wall_s", "extra_mib", "tokens")
     return [
-        (f"{name}: {side}, {key}", float(median_of(runs, key)))
+        (f"{side}, {key}", float(median_of(runs, key)))
         for side, runs in results.items()
         for key in keys
     ]
@@ -251,28 +250,20 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--traces", type=int, default=50)
     parser.add_argument("--tokens", type=int, default=700, help="about so many in a response")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--rivals", type=int, default=4, help="traces that slow rivals score")
-    parser.add_argument("--rival-pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=1)
     parser.add_argument("--memory", action="store_true", help="the long response alone")
-    parser.add_argument("--side", choices={*OURS, *RIVALS}, help="this side alone, in this process")
+    parser.add_argument("--side", choices=SIDES, help="this side alone, in this process")
     args = parser.parse_args()
     if args.memory or args.side:
         done = run_memory() if args.memory else measure(args.side, args.traces, args.tokens)
         print(json.dumps(done))
         return
-    rows: Rows = []
-    jobs = (
-        ("ours", OURS, args.traces, args.pairs, rows_of_ours),
-        ("rivals", RIVALS, args.rivals, args.rival_pairs, rows_of_rivals),
-    )
-    for name, sides, count, pairs, rows_of in jobs:
-        if not count:
-            continue
-        setting = {"traces": count, "tokens": args.tokens}
-        results = alternate(sides, lambda side, s=setting: fresh_process(NAME, side, s), pairs)
-        check_equal(results)
-        rows += [*medians(results, name), *with_bars(rows_of(results))]
+    for side in SIDES:
+        fresh_process(NAME, side, {"traces": 1, "tokens": args.tokens})
+    setting = {"traces": args.traces, "tokens": args.tokens}
+    results = alternate(SIDES, lambda side: fresh_process(NAME, side, setting), args.pairs, warm=0)
+    check_equal(results)
+    rows = [*medians(results), *with_bars([*rows_of_ours(results), *rows_of_rivals(results)])]
     print_report("naturalness", {k: v for k, v in vars(args).items() if v}, rows)
 
 

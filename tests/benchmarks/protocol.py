@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -98,11 +99,11 @@ def fresh_process(module: str, side: str, options: Mapping[str, Any], threads: i
 
 
 def alternate(
-    sides: Sequence[str], run: Callable[[str], Result], pairs: int
+    sides: Sequence[str], run: Callable[[str], Result], pairs: int, warm: int = 1
 ) -> dict[str, list[Result]]:
-    """Results per side of ``pairs`` rounds in turn, after one round that only warms up."""
+    """Results per side of ``pairs`` rounds in turn, after ``warm`` rounds that only warm up."""
     results: dict[str, list[Result]] = {side: [] for side in sides}
-    for index in range(-1, pairs):
+    for index in range(-warm, pairs):
         for side in sides if index % 2 else reversed(sides):
             result = run(side)
             if index >= 0:
@@ -117,7 +118,7 @@ def median_of(results: Sequence[Result], key: str) -> float:
 
 
 def machine() -> Result:
-    """Hardware and versions."""
+    """Hardware, and versions of what is installed: most rivals are extras."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return {
@@ -125,7 +126,7 @@ def machine() -> Result:
         "cores": len(names),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
         "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
+        **{name: version(name) for name in PACKAGES if find_spec(name)},
     }
 
 
