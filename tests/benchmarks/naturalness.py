@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks.naturalness [--traces 50] [--pairs 1]
+"""python -m tests.benchmarks.naturalness [--traces 50] [--pairs 1] [--at-once 2]
 
 Local naturalness of real DeepSeek-R1 traces by SmolLM2-135M, float32, one thread: exact packed
 scoring of every window 0..4 (``all``) and of window 4 alone (``one``), each with the whole response
@@ -6,7 +6,7 @@ and its ranks, against a pass over the whole responses alone (``global``), again
 (``naive``: one forward per step, batch 1, head on scored rows) and against ``padded`` batches of 16
 steps of similar length with the model's own logits. These two compute window 4 and the whole. All
 sides have the same traces, in one run; the warm-up has one trace. A round of 50 takes two hours
-and a half, so few traces and more pairs are for a first look: ``--traces 4 --pairs 3``.
+and a half, with ``--at-once 2`` one and a half; ``--traces 4 --pairs 3`` is a first look.
 
 The floor counts multiplications: body, head on scored rows, causal attention. Scores are equal
 first; then CPU-seconds and memory. ``--memory`` scores one response of 16,000 tokens with a
@@ -251,6 +251,7 @@ def main() -> None:
     parser.add_argument("--traces", type=int, default=50)
     parser.add_argument("--tokens", type=int, default=700, help="about so many in a response")
     parser.add_argument("--pairs", type=int, default=1)
+    parser.add_argument("--at-once", type=int, default=1, help="sides beside each other")
     parser.add_argument("--memory", action="store_true", help="the long response alone")
     parser.add_argument("--side", choices=SIDES, help="this side alone, in this process")
     args = parser.parse_args()
@@ -261,7 +262,9 @@ def main() -> None:
     for side in SIDES:
         fresh_process(NAME, side, {"traces": 1, "tokens": args.tokens})
     setting = {"traces": args.traces, "tokens": args.tokens}
-    results = alternate(SIDES, lambda side: fresh_process(NAME, side, setting), args.pairs, warm=0)
+    results = alternate(
+        SIDES, lambda side: fresh_process(NAME, side, setting), args.pairs, 0, args.at_once
+    )
     check_equal(results)
     rows = [*medians(results), *with_bars([*rows_of_ours(results), *rows_of_rivals(results)])]
     print_report("naturalness", {k: v for k, v in vars(args).items() if v}, rows)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,16 +100,25 @@ def fresh_process(module: str, side: str, options: Mapping[str, Any], threads: i
 
 
 def alternate(
-    sides: Sequence[str], run: Callable[[str], Result], pairs: int, warm: int = 1
+    sides: Sequence[str],
+    run: Callable[[str], Result],
+    pairs: int,
+    warm: int = 1,
+    at_once: int = 1,
 ) -> dict[str, list[Result]]:
-    """Results per side of ``pairs`` rounds in turn, after ``warm`` rounds that only warm up."""
+    """Results per side of ``pairs`` rounds in turn, after ``warm`` rounds that only warm up.
+
+    ``at_once`` sides run beside each other, for those that take an hour.
+    """
     results: dict[str, list[Result]] = {side: [] for side in sides}
     for index in range(-warm, pairs):
-        for side in sides if index % 2 else reversed(sides):
-            result = run(side)
-            if index >= 0:
-                results[side].append(result)
-            print(f"  {'warm-up' if index < 0 else index + 1} {side}: {result}", file=sys.stderr)
+        order = list(sides if index % 2 else reversed(sides))
+        with ThreadPoolExecutor(at_once) as pool:
+            for side, result in zip(order, pool.map(run, order), strict=True):
+                if index >= 0:
+                    results[side].append(result)
+                name = "warm-up" if index < 0 else index + 1
+                print(f"  {name} {side}: {result}", file=sys.stderr, flush=True)
     return results
 
 
