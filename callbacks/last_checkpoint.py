@@ -30,16 +30,25 @@ class LastCheckpoint(ModelCheckpoint):
             save_top_k=0,
             save_on_exception=True,
         )
+        self._is_restored = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on loops, weights and optimizers are of the same step."""
+        super().on_train_start(trainer, pl_module)
+        self._is_restored = True
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Save where an exception or Ctrl+C stopped the training.
 
-        Not weights that may be NaN, and not what could not be saved a moment ago. Several ranks
-        save only where all of them stop: they would wait for one that an error has left alone.
+        Not weights that may be NaN, not what could not be saved a moment ago, and not a run that
+        was stopped while it was resuming: Lightning restores the step before the optimizer. Several
+        ranks save only where all of them stop: they would wait for one that an error has left
+        alone.
         """
-        if isinstance(exception, NonFiniteStep | CheckpointNotWritten):
+        failed = isinstance(exception, NonFiniteStep | CheckpointNotWritten)
+        if failed or not self._is_restored:
             return
         together = isinstance(exception, KeyboardInterrupt | SIGTERMException)
         if (together or trainer.world_size == 1) and self._should_save_on_exception(trainer):

@@ -34,7 +34,7 @@ from nt_lightning.data.certificate import copy_certificate
 from nt_lightning.data.datamodule import TraceDataModule
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.results import read_results
-from nt_lightning.files import sweep
+from nt_lightning.files import sweep, tidy_at_sigterm
 from nt_lightning.forecast.before_fit import FitsInMemory
 from nt_lightning.manners import ShortErrors, one_line
 from nt_lightning.progress import RunProgressBar
@@ -214,14 +214,15 @@ def run(argv: Sequence[str] | None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _quieten()
     try:
-        CLI(**cli_arguments())
-    except SIGTERMException:
-        _say_how_to_go_on()
-        if CLI.job is not None:
-            CLI.job.requeue()
-        return EXIT_SIGINT if CLI.stop and CLI.stop.by_ctrl_c else EXIT_SIGTERM
+        with tidy_at_sigterm(_trainer_stops):  # the trainer's loops alone hear it otherwise
+            CLI(**cli_arguments())
     except SystemExit as stop:
         trainer = CLI.running
+        if isinstance(stop, SIGTERMException) or stop.code == EXIT_SIGTERM:
+            _say_how_to_go_on()
+            if CLI.job is not None:
+                CLI.job.requeue()
+            return EXIT_SIGINT if CLI.stop and CLI.stop.by_ctrl_c else EXIT_SIGTERM
         if trainer is not None and trainer.state.status == TrainerStatus.INTERRUPTED:
             _say_how_to_go_on()
             return EXIT_SIGINT
@@ -247,6 +248,10 @@ def run(argv: Sequence[str] | None) -> int:
         if CLI.run_folder is not None:
             drop_if_empty(CLI.run_folder)
     return 0
+
+
+def _trainer_stops() -> bool:
+    return CLI.running is not None and CLI.running.received_sigterm
 
 
 def _say_how_to_go_on() -> None:

@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -168,11 +168,16 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def tidy_at_sigterm() -> Iterator[None]:
-    """Let SIGTERM leave the body as Ctrl+C does, so that no partial file stays; exit code 143."""
+def tidy_at_sigterm(stops_by_itself: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Let SIGTERM leave the body as Ctrl+C does, so that no partial file stays; exit code 143.
+
+    Args:
+        stops_by_itself: Whether the body has heard the signal, too, and is about to end.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        if not stops_by_itself():
+            raise SystemExit(128 + number)
 
     try:
         before = signal.signal(signal.SIGTERM, leave)

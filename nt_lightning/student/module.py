@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from nt_lightning.data.batch import PackedBatch
@@ -173,6 +174,12 @@ class StudentModule(LightningModule):
         formatter, mode = self.trainer.datamodule.formatter, self._response_mode  # type: ignore[attr-defined]
         settings = self.responses
         bar = progress_bar("responses", len(batch.questions), enabled=self.trainer.is_global_zero)
+
+        def told(num_done: int) -> None:
+            report(num_done)
+            if self.trainer.received_sigterm:
+                raise SIGTERMException  # Lightning's predict loop does not look
+
         with self.generating() as model, bar as report:
             done = generate(
                 model,
@@ -185,7 +192,7 @@ class StudentModule(LightningModule):
                 top_p=settings.top_p,
                 seed=settings.seed,
                 keys=batch.ids,
-                on_progress=report,
+                on_progress=told,
             )
         prompts = [formatter.prompt_text(question, mode) for question in batch.questions]
         self._response_file.append(batch, prompts, mode.name, done)
