@@ -43,20 +43,27 @@ def start(log: Path, function: Callable[..., int], *arguments: Any) -> ForkServe
     return process
 
 
-def ranks(number: int, log: Path, function: Callable[..., int], *arguments: Any) -> None:
-    """Run a function in processes that know of each other, as torchrun's do, to their end.
-
-    Raises:
-        AssertionError: One of them failed; with what all of them have printed.
-    """
+def start_ranks(
+    number: int, log: Path, function: Callable[..., int], *arguments: Any
+) -> list[ForkServerProcess]:
+    """Start a function in processes that know of each other, as torchrun's do."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     known |= {"WORLD_SIZE": str(number), "NODE_RANK": "0"}
-    started = [
+    return [
         start(log, _as_rank, {**known, "LOCAL_RANK": str(rank)}, function, *arguments)
         for rank in range(number)
     ]
+
+
+def ranks(number: int, log: Path, function: Callable[..., int], *arguments: Any) -> None:
+    """The same, to their end.
+
+    Raises:
+        AssertionError: One of them failed; with what all of them have printed.
+    """
+    started = start_ranks(number, log, function, *arguments)
     try:
         for process in started:
             process.join()

@@ -17,7 +17,6 @@ import os
 import random
 import re
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -97,33 +96,24 @@ def start(
     place: Place, folder: Path, digests: Path | None = None
 ) -> tuple[list[ForkServerProcess], Connection]:
     """The processes of a run, and the end of a pipe that tells of its start."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     told, tells = forked.context.Pipe(duplex=False)
+    log = folder.parent / f"log-{place.ranks}"
     with tells:
-        return [
-            forked.start(
-                folder.parent / f"log-{rank}", run, place, folder, tells, digests, rank, port
-            )
-            for rank in range(place.ranks)
-        ], told
+        arguments = (place, folder, tells, digests)
+        if place.ranks == 1:  # Lightning takes a LOCAL_RANK for a process of several
+            return [forked.start(log, run, *arguments)], told
+        return forked.start_ranks(place.ranks, log, run, *arguments), told
 
 
-def run(
-    place: Place, folder: Path, tells: Connection, digests: Path | None, rank: int, port: int
-) -> int:
+def run(place: Place, folder: Path, tells: Connection, digests: Path | None) -> int:
     """Train from the last checkpoint, if there is one, as the command line would."""
     os.environ["TMPDIR"] = tempfile.tempdir = place.temporary
-    if place.ranks > 1:
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
     last = folder / CHECKPOINTS / LAST
     train(
         place.student,
         place.pool,
         folder,
-        sharded=place.ranks > 1,
+        strategy="fsdp2" if place.ranks > 1 else "auto",
         ckpt_path=last if last.exists() else None,
         save_every=1 if digests is None else STEPS,
         more=(Watched(tells.fileno(), digests),),
@@ -209,7 +199,7 @@ def undisturbed(place: Place, folder: Path) -> dict[int, str]:
     for process in processes:
         process.join()
         if process.exitcode:
-            raise RuntimeError((folder / "log-0").read_text()[-3000:])
+            raise RuntimeError((folder / f"log-{place.ranks}").read_text()[-3000:])
     return {int(step): digest for step, digest in json.loads(path.read_text()).items()}
 
 

@@ -1,14 +1,8 @@
-"""A training run into which bad gradients are planted; also a script.
-
-    python -m tests.integration.guarded STUDENT POOL OUT STRATEGY PLANT
-
-on two devices; each rank writes its weights and how its run ended to ``OUT/rank-<n>.pt``.
-"""
+"""A training run into which bad gradients are planted, of one process or two."""
 
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +18,7 @@ from nt_lightning.student.bad_steps import NonFiniteStep
 from nt_lightning.student.guard import Guard
 from nt_lightning.student.loss import LossSum
 from nt_lightning.student.sft import MaskedSFT
-from tests.integration.training import FixedPlan, whole
+from tests.integration.training import DEVICES, FixedPlan, strategy_of, whole
 
 BAD_STEPS = (5, 9)  # of eleven; what two processes plant
 
@@ -104,11 +98,11 @@ def fit(
 def small_trainer(
     folder: Path, strategy: str = "auto", callbacks: Sequence[Callback] = (), max_epochs: int = 1
 ) -> Trainer:
-    """A quiet trainer on the CPU; a strategy other than ``auto`` has two devices."""
+    """A quiet trainer on the CPU, with a strategy of ``DEVICES``."""
     return Trainer(
         accelerator="cpu",
-        devices=1 if strategy == "auto" else 2,
-        strategy=strategy,
+        devices=DEVICES[strategy],
+        strategy=strategy_of(strategy),
         max_epochs=max_epochs,
         gradient_clip_val=1.0,
         logger=False,
@@ -122,14 +116,13 @@ def small_trainer(
     )
 
 
-def main() -> None:
-    """Train on two devices, skip the first of ``BAD_STEPS``, end at the second."""
-    student, pool, out, strategy, plant = sys.argv[1:]
+def on_one_rank(student: str, pool: str, out: Path, strategy: str, plant: str) -> int:
+    """As one of two, skip the first of ``BAD_STEPS``, end at the second; write how it ended."""
     in_loss = plant == "nan in a loss"
-    module, trainer, end = fit(
+    module, _, end = fit(
         student,
         pool,
-        Path(out),
+        out,
         factors=dict.fromkeys(BAD_STEPS, float("nan")) if in_loss else {},
         guard=Guard(policy="skip", max_skipped=1),
         strategy=strategy,
@@ -137,8 +130,5 @@ def main() -> None:
     )
     weights = {name: whole(p.detach()).clone() for name, p in module.named_parameters()}
     told = end and {"step": end.step, "trace_ids": end.trace_ids, "message": str(end)}
-    torch.save((weights, told), Path(out) / f"rank-{os.environ.get('LOCAL_RANK', '0')}.pt")
-
-
-if __name__ == "__main__":
-    main()
+    torch.save((weights, told), out / f"rank-{os.environ['LOCAL_RANK']}.pt")
+    return 0

@@ -1,9 +1,4 @@
-"""Small runs that save: one after another in one process or, as a script, in each of two.
-
-    python -m tests.integration.saved STUDENT POOL FOLDER
-
-trains under fsdp2 with two processes; ``on_two_ranks`` starts both.
-"""
+"""Small runs that save: one after another in one process, or in each of several."""
 
 from __future__ import annotations
 
@@ -11,9 +6,6 @@ import json
 import os
 import resource
 import shutil
-import socket
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,17 +13,17 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import AsyncCheckpointIO, CheckpointIO
 from torch.distributed.tensor import DTensor
 
 from callbacks.last_checkpoint import LastCheckpoint
 from callbacks.rng_state import RNGState
 from nt_lightning.data.selections import RandomSelection
 from nt_lightning.errors import UserError
-from nt_lightning.student.checkpoint_io import AtomicCheckpointIO
+from nt_lightning.student.checkpoint_io import AtomicCheckpointIO, with_checkpoints
 from nt_lightning.student.loading import LoRA
 from nt_lightning.student.sft import MaskedSFT
-from nt_lightning.student.strategies import FSDP2Strategy
-from tests.integration.command import ROOT
+from tests.integration.training import DEVICES, strategy_of
 
 State = dict[str, torch.Tensor]
 
@@ -75,16 +67,16 @@ def train(
     pool: str,
     folder: Path,
     *,
-    sharded: bool,
+    strategy: str = "auto",
     ckpt_path: Path | None = None,
     save_every: int = 3,
     more: tuple[Callback, ...] = (),
     lora: LoRA | None = None,
     quantization: Any = None,
-    tensor_parallel_size: int = 1,
+    plugin: CheckpointIO | None = None,
     **options: Any,
 ) -> Seen:
-    """Two epochs of eight steps, of one process or two."""
+    """Two epochs of eight steps, of one process or several."""
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     seed_everything(1, verbose=False)
@@ -94,14 +86,14 @@ def train(
     )
     trainer = Trainer(
         accelerator="cpu",
-        devices=2 if sharded else 1,
-        strategy=FSDP2Strategy(tensor_parallel_size) if sharded else "auto",
+        devices=DEVICES[strategy],
+        strategy=strategy_of(strategy),
         default_root_dir=folder,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[plugin or AtomicCheckpointIO()],
         callbacks=[RNGState(), seen, *more, LastCheckpoint(save_every)],
         **{"max_epochs": 2, **options},
     )
@@ -133,15 +125,6 @@ class FullDisk(Callback):
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
-def refusal(*args: Any, **options: Any) -> str:
-    """What ends a run that must not succeed."""
-    try:
-        train(*args, **options)
-    except UserError as error:
-        return str(error)
-    return "nothing"
-
-
 def flip(file: Path, place: int) -> None:
     """Change one byte."""
     data = bytearray(file.read_bytes())
@@ -149,62 +132,80 @@ def flip(file: Path, place: int) -> None:
     file.write_bytes(data)
 
 
-def of_two_ranks(student: str, pool: str, folder: Path) -> None:
+class Runs:
+    """Runs of this rank in folders of their own, and what each of them saw in files.
+
+    Args:
+        student: Folder of the student.
+        pool: Folder of the pool.
+        folder: Where the runs' folders and files go.
+    """
+
+    def __init__(self, student: str, pool: str, folder: Path) -> None:
+        self.places, self.folder = (student, pool), folder
+        self.rank = int(os.environ["LOCAL_RANK"])
+
+    def last(self, name: str) -> Path:
+        """The checkpoint that a run has left."""
+        return self.folder / name / "checkpoints" / "last.ckpt"
+
+    def run(self, name: str, strategy: str = "fsdp2", **options: Any) -> None:
+        """Train; ids of every rank, and the state at the start and the end."""
+        seen = train(*self.places, self.folder / name, strategy=strategy, **options)
+        (self.folder / f"{name}-{self.rank}.json").write_text(json.dumps(seen.steps))
+        if self.rank == 0:
+            torch.save([seen.start, seen.end], self.folder / f"{name}.pt")
+
+    def refused(self, name: str, **options: Any) -> str:
+        """What ends a run that must not succeed."""
+        try:
+            train(*self.places, self.folder / name, strategy="fsdp2", **options)
+        except UserError as error:
+            return str(error)
+        return "nothing"
+
+
+def of_two_ranks(student: str, pool: str, folder: Path) -> int:
     """Every run of two processes that ``test_saved`` looks at, one after another."""
-    rank = int(os.environ["LOCAL_RANK"])
-    last = "checkpoints/last.ckpt"
-
-    def run(name: str, **options: Any) -> Seen:
-        return train(student, pool, folder / name, sharded=True, **options)
-
-    def keep(name: str, seen: Seen) -> None:
-        (folder / f"{name}-{rank}.json").write_text(json.dumps(seen.steps))
-        if rank == 0:
-            torch.save([seen.start, seen.end], folder / f"{name}.pt")
-
-    keep("undisturbed", run("undisturbed"))
-    keep("stopped", run("stopped", max_steps=5))
-    keep("resumed", run("resumed", ckpt_path=folder / "stopped" / last))
-    keep("from_file", run("from_file", ckpt_path=folder / "alone" / last))
-    stopped = folder / "stopped" / last
-    keep("divided", run("divided", tensor_parallel_size=2, ckpt_path=stopped, max_steps=8))
-    keep("shared", run("shared", ckpt_path=folder / "divided" / last, max_steps=9))
-    keep("lora", run("lora", lora=LoRA(r=4), max_steps=2))
+    runs = Runs(student, pool, folder)
+    runs.run("undisturbed")
+    runs.run("stopped", max_steps=5)
+    runs.run("resumed", ckpt_path=runs.last("stopped"))
+    runs.run("from_file", ckpt_path=runs.last("alone"))
+    runs.run("divided", "1x2", ckpt_path=runs.last("stopped"), max_steps=8)
+    runs.run("shared", ckpt_path=runs.last("divided"), max_steps=9)
+    runs.run("lora", lora=LoRA(r=4), max_steps=2)
     best = ModelCheckpoint(
         folder / "best", "{step}", monitor="val/loss", save_top_k=2, mode="max"
     )  # the loss falls: every new one is worse than those before, the first two stay
-    keep("best", run("best_run", more=(best,), val_check_interval=4))
-    errors = [refusal(student, pool, folder / "full", sharded=True, more=(FullDisk(4, rank=1),))]
-    (folder / "damaged").mkdir(exist_ok=True)
-    if rank == 0:
-        shutil.copytree(folder / "stopped" / last, folder / "damaged" / "last.ckpt")
-        flip(folder / "damaged" / "last.ckpt" / "shard-00001.pt", 5000)
+    runs.run("best_run", more=(best,), val_check_interval=4)
+    errors = [runs.refused("full", more=(FullDisk(4, rank=1),))]
+    if runs.rank == 0:
+        shutil.copytree(runs.last("stopped"), runs.last("damaged"))
+        flip(runs.last("damaged") / "shard-00001.pt", 5000)
     torch.distributed.barrier()
-    damaged = folder / "damaged" / "last.ckpt"
-    errors += [refusal(student, pool, folder / "new", sharded=True, ckpt_path=damaged)]
-    (folder / f"errors-{rank}.json").write_text(json.dumps(errors))
+    errors += [runs.refused("new", ckpt_path=runs.last("damaged"))]
+    (folder / f"errors-{runs.rank}.json").write_text(json.dumps(errors))
+    return 0
 
 
-def on_two_ranks(*arguments: object) -> None:
-    """Run this script in two processes that know of each other."""
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port = place.getsockname()[1]
-    known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", __name__, *map(str, arguments)],
-            cwd=ROOT,
-            env={**os.environ, **known, "NODE_RANK": "0", "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors[-3000:]
+def of_two_replicas(student: str, pool: str, folder: Path) -> int:
+    """Runs of two processes under ddp, saved in a thread and not."""
+    runs = Runs(student, pool, folder)
+    runs.run("ddp", "ddp", max_steps=8)
+    [in_a_thread] = with_checkpoints([AsyncCheckpointIO()])
+    runs.run("ddp_stopped", "ddp", max_steps=5, plugin=in_a_thread)
+    [in_a_thread] = with_checkpoints([AsyncCheckpointIO()])
+    last = runs.last("ddp_stopped")
+    runs.run("ddp_resumed", "ddp", max_steps=8, plugin=in_a_thread, ckpt_path=last)
+    return 0
 
 
-if __name__ == "__main__":
-    of_two_ranks(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+def of_four_ranks(student: str, pool: str, folder: Path) -> int:
+    """Rows shared out over two groups, each of which computes its rows together."""
+    runs = Runs(student, pool, folder)
+    runs.run("square", "2x2", max_steps=6)
+    runs.run("square_stopped", "2x2", max_steps=4)
+    last = runs.last("square_stopped")
+    runs.run("square_resumed", "2x2", max_steps=6, ckpt_path=last)
+    return 0

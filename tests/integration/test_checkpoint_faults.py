@@ -41,7 +41,7 @@ def fails(places, folder, action, message):
     """Step 3 is saved; what happens before step 5 is met at step 6, and the run ends there."""
     fault = At(4, action)
     with pytest.raises(CheckpointNotWritten, match=f"{folder}/{LAST} could not .*{message}"):
-        train(*places, folder, sharded=False, more=(fault,))
+        train(*places, folder, more=(fault,))
     assert fault.steps == 5
 
 
@@ -89,14 +89,14 @@ def test_a_disk_that_does_not_flush(places, tmp_path, monkeypatch):
 def test_a_file_in_place_of_the_folder(places, tmp_path):
     (tmp_path / "checkpoints").write_text("")
     with pytest.raises(CheckpointNotWritten, match="could not be written"):
-        train(*places, tmp_path, sharded=False)
+        train(*places, tmp_path)
 
 
 def test_the_best_are_kept_as_files(places, tmp_path):
     best = ModelCheckpoint(
         tmp_path / "best", "{step}", monitor="val/loss", save_top_k=2, mode="max"
     )
-    train(*places, tmp_path, sharded=False, more=(best,), val_check_interval=4)
+    train(*places, tmp_path, more=(best,), val_check_interval=4)
     kept = sorted(path.name for path in (tmp_path / "best").iterdir())
     assert kept == sorted(os.path.basename(path) for path in best.best_k_models)
     assert len(kept) == 2

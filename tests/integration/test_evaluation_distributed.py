@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +22,14 @@ from nt_lightning.data.prompting import Prompting
 from nt_lightning.evaluation import evaluate
 from nt_lightning.evaluation.benchmark import Benchmark, Problem
 from nt_lightning.evaluation.cache import ResponseCache
-from nt_lightning.evaluation.judging import judge
-from nt_lightning.evaluation.results import Sample, read_results, read_samples, samples_path
+from nt_lightning.evaluation.results import read_results, read_samples, samples_path
 from nt_lightning.evaluation.student_engine import weights_digest
 from nt_lightning.student.evaluated import EvaluatedStudent
 from nt_lightning.student.sharding import is_sharded
+from tests import forked
 from tests.tiny import save_tiny_student
 
-ROOT = Path(__file__).parents[2]
 LIMIT_S = 240
-FAILURE = os.environ.get("NT_TEST_FAILURE", "")  # what goes wrong on a rank: "judge-1", "keep-0"
-
-
-def fail(what: str) -> None:
-    """Raise where this rank is to fail."""
-    if f"{what}-{os.environ.get('LOCAL_RANK', '0')}" == FAILURE:
-        raise RuntimeError("a planted failure")
 
 
 class Sums(Benchmark):
@@ -95,10 +86,10 @@ class Watch(Callback):
 
 
 class Began(Callback):
-    """Tells the test that a rank is about to evaluate, and who it is."""
+    """Tells the test that a rank is about to evaluate."""
 
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
-        (Path(trainer.default_root_dir) / f"pid-{trainer.global_rank}").write_text(str(os.getpid()))
+        (Path(trainer.default_root_dir) / f"began-{trainer.global_rank}").touch()
 
 
 def run(kind: str, folder: str, root: Path, devices: int, num_problems: int = 7) -> list[str]:
@@ -140,27 +131,26 @@ def run(kind: str, folder: str, root: Path, devices: int, num_problems: int = 7)
     return watch.digests
 
 
-def failing_judge(*args: Any, **kwargs: Any) -> Sample:
-    fail("judge")
-    return judge(*args, **kwargs)
+def fail(*args: Any, **kwargs: Any) -> None:
+    raise RuntimeError("a planted failure")
 
 
-def failing_keep(cache: ResponseCache, prompt: Any, response: Any) -> None:
-    fail("keep")
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    if FAILURE.startswith("keep"):
-        ResponseCache.keep = failing_keep  # type: ignore[assignment]
-    elif FAILURE.startswith("judge"):
-        evaluate.judge = failing_judge
+def on_one_rank(kind: str, folder: str, root: Path, num_problems: int, failure: str) -> int:
+    """As one of two; ``failure`` says what goes wrong on which of them: "judge-1", "keep-0"."""
+    rank = os.environ["LOCAL_RANK"]
+    os.environ["NT_CACHE"] = str(root / "cache")
+    if failure.startswith("keep"):  # no file of thousands of responses on the other one
+        failing = failure == f"keep-{rank}"
+        ResponseCache.keep = fail if failing else lambda *_: None  # type: ignore[assignment]
+    elif failure == f"judge-{rank}":
+        evaluate.judge = fail  # type: ignore[assignment]
     try:
-        found = run(sys.argv[1], sys.argv[2], Path(sys.argv[3]), 2, int(sys.argv[4]))
+        found = run(kind, folder, root, 2, num_problems)
     except SIGTERMException:
-        sys.exit(143)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        (Path(sys.argv[3]) / "digests.json").write_text(json.dumps(found))
+        return 143
+    if rank == "0":
+        (root / "digests.json").write_text(json.dumps(found))
+    return 0
 
 
 @pytest.fixture(scope="module")
@@ -175,22 +165,22 @@ def alone(tmp_path_factory: pytest.TempPathFactory, folder: str) -> Path:
     return root
 
 
-def start(
-    kind: str, folder: str, root: Path, num_problems: int, **further: str
-) -> subprocess.Popen[str]:
-    command = [sys.executable, str(Path(__file__)), kind, folder, str(root), str(num_problems)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NT_CACHE": str(root / "cache")}
-    environment |= further
-    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=environment, cwd=ROOT, text=True, **pipes)
+def end(processes: list[ForkServerProcess], within_s: float) -> list[int | None]:
+    """Exit codes; None for one that still ran and was killed."""
+    until = time.monotonic() + within_s
+    try:
+        for process in processes:
+            process.join(max(until - time.monotonic(), 0))
+        return [process.exitcode for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 @pytest.mark.parametrize("kind", ["ddp", "model-parallel"])
 def test_two_processes(kind: str, folder: str, alone: Path, tmp_path: Path) -> None:
     """Both train on the same batches, so that they stay the student that one process trains."""
-    process = start(kind, folder, tmp_path, 7)
-    errors = process.communicate(timeout=LIMIT_S)[1]
-    assert process.returncode == 0, errors[-3000:]
+    forked.ranks(2, tmp_path / "log", on_one_rank, kind, folder, tmp_path, 7, "")
     expected, got = read_results(alone).results, read_results(tmp_path).results
     assert {(r.stage, r.benchmark, r.mode) for r in got} == {
         (stage, benchmark, mode)
@@ -210,36 +200,20 @@ def test_two_processes(kind: str, folder: str, alone: Path, tmp_path: Path) -> N
     assert len(set(digests[3:])) == 1  # end of training, the evaluation after it, the whole test
 
 
-def runs(pid: int) -> bool:
-    """Whether a process does something still; one that nobody has waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.parametrize("kind", ["ddp", "model-parallel"])
 @pytest.mark.parametrize("told", [0, 1])
 def test_sigterm_to_one_rank_stops_both(kind: str, told: int, folder: str, tmp_path: Path) -> None:
     """In the middle of hours of generation, on one rank alone."""
-    process = start(kind, folder, tmp_path, 20_000)
-    pids = [tmp_path / f"pid-{rank}" for rank in range(2)]
-    try:
-        until = time.monotonic() + LIMIT_S
-        while not all(path.is_file() for path in pids) and time.monotonic() < until:
-            time.sleep(0.1)
-        time.sleep(6)  # both generate
-        assert process.poll() is None
-        numbers = [int(path.read_text()) for path in pids]
-        os.kill(numbers[told], signal.SIGTERM)
-        errors = process.communicate(timeout=60)[1]
-    finally:
-        process.kill()
-    assert process.returncode == 143, errors[-3000:]
-    until = time.monotonic() + 30
-    while runs(numbers[1]) and time.monotonic() < until:
+    log = tmp_path / "log"
+    processes = forked.start_ranks(2, log, on_one_rank, kind, folder, tmp_path, 20_000, "")
+    began = [tmp_path / f"began-{rank}" for rank in range(2)]
+    until = time.monotonic() + LIMIT_S
+    while not all(path.is_file() for path in began) and time.monotonic() < until:
         time.sleep(0.1)
-    assert not runs(numbers[1])
+    time.sleep(6)  # both generate
+    assert all(process.is_alive() for process in processes), log.read_text()[-3000:]
+    os.kill(processes[told].pid, signal.SIGTERM)
+    assert end(processes, 60) == [143, 143], log.read_text()[-3000:]
     assert read_results(tmp_path).results == []
 
 
@@ -255,16 +229,9 @@ def test_a_failure_on_one_rank_ends_both(
 ) -> None:
     """While the other one generates for hours, or waits behind its generation."""
     num_problems = 20_000 if failure.startswith("keep") else 3
-    process = start(kind, folder, tmp_path, num_problems, NT_TEST_FAILURE=failure)
-    try:
-        errors = process.communicate(timeout=LIMIT_S / 2)[1]
-    finally:
-        process.kill()
-    assert process.returncode not in (0, 143), errors[-3000:]
-    assert "a planted failure" in errors
-    number = int((tmp_path / "pid-1").read_text())
-    until = time.monotonic() + 30
-    while runs(number) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not runs(number)
+    log = tmp_path / "log"
+    arguments = (kind, folder, tmp_path, num_problems, failure)
+    codes = end(forked.start_ranks(2, log, on_one_rank, *arguments), LIMIT_S / 2)
+    assert not {0, 143, None} & {*codes}, log.read_text()[-3000:]
+    assert "a planted failure" in log.read_text()
     assert read_results(tmp_path).results == []

@@ -1,14 +1,8 @@
-"""Students that two processes have trained under fsdp2, exported by one; also their script.
-
-    torchrun --standalone --nproc_per_node 2 -m tests.integration.test_export_sharded \
-        STUDENT POOL FOLDER
-"""
+"""Students that two processes have trained under fsdp2, exported by one."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +22,7 @@ from nt_lightning.student.loading import LoRA, load_student
 from nt_lightning.student.sharding import lent
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import MODE_NAMES, THINK_MODES_FILE, ThinkModes
-from tests.integration.command import ROOT
+from tests import forked
 from tests.integration.saved import train
 from tests.servers.real import transformers_serve
 from tests.tiny import save_tiny_pool, save_tiny_student
@@ -68,6 +62,18 @@ def gap(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).norm() / theirs.norm())
 
 
+def of_two_ranks(student: str, pool: str, folder: Path) -> int:
+    """Train every variant."""
+    for name, options in VARIANTS.items():
+        keep = (Logits(folder / f"{name}.pt"),)
+        seen = train(
+            student, pool, folder / name, strategy="fsdp2", max_steps=6, more=keep, **options
+        )
+        if os.environ["LOCAL_RANK"] == "0":
+            torch.save(seen.end, folder / f"{name}-weights.pt")
+    return 0
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: Any) -> Path:
     """A run of each variant: ``<variant>.pt`` has its logits, ``<variant>-weights.pt`` the weights.
@@ -76,16 +82,7 @@ def runs(tmp_path_factory: Any) -> Path:
     """
     folder: Path = tmp_path_factory.mktemp("sharded")
     student, pool = save_tiny_student(folder / "student"), save_tiny_pool(folder / "pool")
-    launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
-    script = ["--nproc_per_node", "2", "-m", "tests.integration.test_export_sharded"]
-    done = subprocess.run(
-        [*launch, *script, student, pool, folder],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    forked.ranks(2, folder / "log", of_two_ranks, student, pool, folder)
     return folder
 
 
@@ -150,12 +147,3 @@ def test_a_server_reads_the_folder(runs: Path, tmp_path: Path) -> None:
         served = texts(ServerEngine(server, formatter, "llama"))
     assert served == texts(StudentEngine(model, formatter, 8))
     assert all(count > 1 for _, count, _ in served)
-
-
-if __name__ == "__main__":
-    student, pool, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    for name, options in VARIANTS.items():
-        keep = (Logits(folder / f"{name}.pt"),)
-        seen = train(student, pool, folder / name, sharded=True, max_steps=6, more=keep, **options)
-        if os.environ["RANK"] == "0":
-            torch.save(seen.end, folder / f"{name}-weights.pt")

@@ -2,8 +2,6 @@
 
 import copy
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,7 +12,8 @@ from transformers import AutoModelForCausalLM
 from callbacks.last_checkpoint import LastCheckpoint
 from nt_lightning.student.guard import Guard
 from nt_lightning.student.loading import LoRA
-from tests.integration.guarded import BAD_STEPS, fit, small_trainer
+from tests import forked
+from tests.integration.guarded import BAD_STEPS, fit, on_one_rank, small_trainer
 from tests.integration.training import FixedPlan
 from tests.tiny import save_tiny_pool, save_tiny_student
 
@@ -80,15 +79,14 @@ def ids_of(data, step):
 # -- two processes ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "1x2"])
 @pytest.mark.parametrize(
     ("plant", "kind"), [("nan in a loss", "nan"), ("inf in a gradient", "inf")]
 )
 def test_one_rank_of_two(places, data, tmp_path, strategy, plant, kind):
     """Steps 5 and 9 are bad on one rank; one may be skipped, the other ends the run."""
-    script = [sys.executable, "-m", "tests.integration.guarded", *places, str(tmp_path)]
-    done = subprocess.run([*script, strategy, plant], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    log = tmp_path / "log"
+    forked.ranks(2, log, on_one_rank, *places, tmp_path, strategy, plant)
     kind = plant[:3]
     taken = [step for step in range(1, 9) if step not in BAD_STEPS]
     expected = by_hand(places[0], data, taken)

@@ -51,7 +51,6 @@ def run_until(folder: Path, name: str, stop: int, notes: Path) -> int:
         str(folder / "student"),
         str(folder / "pool"),
         folder / name,
-        sharded=False,
         ckpt_path=last if last.exists() else None,
         save_every=1,
         more=(Dying(stop, notes),),

@@ -7,7 +7,8 @@ import torch
 
 from nt_lightning.student.checkpoint_io import AtomicCheckpointIO, check_checkpoint
 from nt_lightning.student.trained import read_checkpoint
-from tests.integration.saved import on_two_ranks, train
+from tests import forked
+from tests.integration.saved import of_four_ranks, of_two_ranks, of_two_replicas, train
 from tests.tiny import save_tiny_pool, save_tiny_student
 
 LAST = "checkpoints/last.ckpt"
@@ -25,12 +26,12 @@ def places(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(places):
     student, pool, folder = places
-    return train(student, pool, folder / "alone", sharded=False, max_steps=5)
+    return train(student, pool, folder / "alone", max_steps=5)
 
 
 @pytest.fixture(scope="module")
 def runs(places, alone):
-    on_two_ranks(*places)
+    forked.ranks(2, places[2] / "two.log", of_two_ranks, *places)
     return places[2]
 
 
@@ -68,15 +69,40 @@ def test_a_file_of_one_process_goes_on_with_two(runs, alone):
 
 def test_a_folder_of_two_processes_goes_on_with_one(places, runs):
     student, pool, _ = places
-    seen = train(
-        student, pool, runs / "one", sharded=False, ckpt_path=runs / "stopped" / LAST, max_steps=8
-    )
+    seen = train(student, pool, runs / "one", ckpt_path=runs / "stopped" / LAST, max_steps=8)
     assert_equal(seen.start, states(runs, "stopped")[1])
     whole = ids(runs, "undisturbed")
     assert {step: sorted(of_step) for step, of_step in seen.steps.items()} == {
         step: whole[step] for step in (6, 7, 8)
     }
     assert (runs / "one" / LAST).is_file()
+
+
+def test_four_devices_go_on_as_one_run(places):
+    """Two groups of two: ids per step and group, weights and moments to the bit."""
+    folder = places[2]
+    forked.ranks(4, folder / "four.log", of_four_ranks, *places)
+    seen = {
+        name: [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in range(4)]
+        for name in ("square", "square_stopped", "square_resumed")
+    }
+    for rank in range(4):
+        whole, before, after = (of_rank[rank] for of_rank in seen.values())
+        assert {**before, **after} == whole
+        assert sorted(after) == ["5", "6"]
+    assert seen["square"][0] == seen["square"][1] != seen["square"][2] == seen["square"][3]
+    assert_equal(states(folder, "square_resumed")[0], states(folder, "square_stopped")[1])
+    assert_equal(states(folder, "square_resumed")[1], states(folder, "square")[1])
+
+
+def test_replicas_save_in_a_thread(places):
+    """Lightning's AsyncCheckpointIO around ours, under ddp: a run goes on to the bit."""
+    folder = places[2]
+    forked.ranks(2, folder / "ddp.log", of_two_replicas, *places)
+    assert_equal(states(folder, "ddp_resumed")[0], states(folder, "ddp_stopped")[1])
+    assert_equal(states(folder, "ddp_resumed")[1], states(folder, "ddp")[1])
+    before, after, whole = (ids(folder, f"ddp{name}") for name in ("_stopped", "_resumed", ""))
+    assert {**before, **after} == whole
 
 
 def test_layers_divided_over_two_devices_go_on_and_are_gone_on_with(runs):

@@ -31,6 +31,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+def strategy_of(name: str) -> Any:
+    """What a Trainer takes for a key of ``DEVICES``."""
+    return FSDP2Strategy(tensor_parallel_size=2) if "x" in name else name
+
+
 class FixedPlan(RandomSelection):
     """The same traces in every step, however they are divided into bins."""
 
@@ -106,7 +111,7 @@ def train(
     trainer = Trainer(
         accelerator="cpu",
         devices=DEVICES[strategy],
-        strategy=FSDP2Strategy(tensor_parallel_size=2) if "x" in strategy else strategy,
+        strategy=strategy_of(strategy),
         max_epochs=2,
         gradient_clip_val=1.0,
         logger=False,

@@ -25,7 +25,7 @@ def places(tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_within_an_update(places, tmp_path, monkeypatch, number):
     """The weights are new, and nothing has counted the step yet."""
-    undisturbed = train(*places, tmp_path / "undisturbed", sharded=False, max_steps=6)
+    undisturbed = train(*places, tmp_path / "undisturbed", max_steps=6)
     update, updates = PaperAdamW.step, []
 
     def signalled(optimizer, closure=None):
@@ -40,15 +40,13 @@ def test_a_signal_within_an_update(places, tmp_path, monkeypatch, number):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     monkeypatch.setattr(PaperAdamW, "step", signalled)
     with pytest.raises(SystemExit):
-        train(*places, tmp_path / "run", sharded=False, more=(stop,), max_steps=6)
+        train(*places, tmp_path / "run", more=(stop,), max_steps=6)
     monkeypatch.setattr(PaperAdamW, "step", update)
     signal.signal(signal.SIGINT, before[0])
     assert signal.getsignal(signal.SIGTERM) == before[1]
     assert stop.by_ctrl_c == (number == signal.SIGINT)
     assert len(updates) == 4
-    resumed = train(
-        *places, tmp_path / "on", sharded=False, ckpt_path=tmp_path / "run" / LAST, max_steps=6
-    )
+    resumed = train(*places, tmp_path / "on", ckpt_path=tmp_path / "run" / LAST, max_steps=6)
     assert min(resumed.steps) == 5
     assert resumed.end.keys() == undisturbed.end.keys()
     for name, value in undisturbed.end.items():
