@@ -13,7 +13,8 @@ class SignalAt(Callback):
     """Sends this process a signal at one place.
 
     Args:
-        place: ``setup``, ``restoring`` (between loops and optimizers), ``teardown`` or ``predict``.
+        place: ``setup``, ``restoring`` (between loops and optimizers), ``listening`` (Lightning
+            listens, our callback not yet), ``predict`` or ``teardown``.
         name: The signal's, such as SIGTERM.
     """
 
@@ -34,6 +35,13 @@ class SignalAt(Callback):
             restore(*args, **kwargs)
 
         trainer.strategy.load_optimizer_state_dict = signalled
+        listen = trainer._signal_connector.register_signal_handlers
+
+        def listens() -> None:
+            listen()
+            self.send("listening")
+
+        trainer._signal_connector.register_signal_handlers = listens
 
     def on_predict_batch_start(self, *args: Any, **kwargs: Any) -> None:
         self.send("predict")

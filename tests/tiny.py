@@ -59,7 +59,7 @@ def save_tiny_student(folder: Path, family: str = "llama", **overrides: Any) -> 
 
     Args:
         folder: Where they go.
-        family: ``llama``, ``qwen2``, ``qwen3``, ``gemma2``, ``gemma3_text`` or ``mistral``.
+        family: A causal one of transformers, such as ``llama`` or ``gemma3_text``.
         **overrides: Entries of the model's configuration.
     """
     tokenizer = tiny_tokenizer()
