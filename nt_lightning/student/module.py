@@ -17,7 +17,6 @@ from torch import Tensor
 from nt_lightning.data.batch import PackedBatch
 from nt_lightning.data.questions import QuestionBatch
 from nt_lightning.errors import UserError
-from nt_lightning.evaluation.generation import generate
 from nt_lightning.evaluation.progress import progress_bar
 from nt_lightning.evaluation.student_engine import StudentEngine
 from nt_lightning.student import attention
@@ -31,8 +30,16 @@ from nt_lightning.student.loading import (
     outline_student,
 )
 from nt_lightning.student.loading_sharded import load_on_first_rank
-from nt_lightning.student.responses import ResponseFile, ResponseSettings
-from nt_lightning.student.sharding import agreement, hidden_states, is_sharded, lent, shard
+from nt_lightning.student.responses import ResponseFile, ResponseSettings, respond
+from nt_lightning.student.sharding import (
+    agreement,
+    check_shareable,
+    hidden_states,
+    is_sharded,
+    lent,
+    rows_are_shared,
+    shard,
+)
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.modes import ThinkModes
 
@@ -84,21 +91,8 @@ class StudentModule(LightningModule):
         if self.model is not None:
             return
         attention.register()
-        if self.device_mesh is not None and self.trainer.state.fn == "predict":
-            raise UserError(
-                "predict does not run on a student that is shared out over devices: ranks would "
-                "wait for each other at different responses; export the checkpoint, or use ddp"
-            )
-        if self.device_mesh is not None and self.quantization == "8bit":
-            raise UserError(
-                "model.quantization is '8bit' under fsdp2; allowed there: 4bit (bitsandbytes keeps "
-                "8-bit weights in tensors that cannot be shared out), or ddp"
-            )
-        if self._rows_are_shared() and self.quantization is not None:
-            raise UserError(
-                f"model.quantization is {self.quantization!r} with tensor_parallel_size above 1; "
-                "allowed there: null (packed weights cannot be divided by rows and columns)"
-            )
+        if self.device_mesh is not None:
+            check_shareable(self.device_mesh, self.quantization, self.trainer.state.fn)
         if self.device_mesh is None:
             model = self._load()
             self._prepare(model)
@@ -113,10 +107,6 @@ class StudentModule(LightningModule):
                 self.device,
             )
         self.model = model
-
-    def _rows_are_shared(self) -> bool:
-        """Whether several devices compute each row together."""
-        return self.device_mesh is not None and self.device_mesh["tensor_parallel"].size() > 1
 
     def _load(self) -> Any:
         """A whole student, its head proved known."""
@@ -172,7 +162,6 @@ class StudentModule(LightningModule):
     def predict_step(self, batch: QuestionBatch, batch_idx: int) -> None:
         """Generate and write responses to a batch of questions."""
         formatter, mode = self.trainer.datamodule.formatter, self._response_mode  # type: ignore[attr-defined]
-        settings = self.responses
         bar = progress_bar("responses", len(batch.questions), enabled=self.trainer.is_global_zero)
 
         def told(num_done: int) -> None:
@@ -181,19 +170,7 @@ class StudentModule(LightningModule):
                 raise SIGTERMException  # Lightning's predict loop does not look
 
         with self.generating() as model, bar as report:
-            done = generate(
-                model,
-                formatter,
-                [formatter.prompt_ids(question, mode) for question in batch.questions],
-                begun=[mode.prefix] * len(batch.questions),
-                max_new_tokens=settings.max_new_tokens,
-                batch_size=settings.batch_size,
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                seed=settings.seed,
-                keys=batch.ids,
-                on_progress=told,
-            )
+            done = respond(model, formatter, mode, batch, self.responses, told)
         prompts = [formatter.prompt_text(question, mode) for question in batch.questions]
         self._response_file.append(batch, prompts, mode.name, done)
 
@@ -215,7 +192,7 @@ class StudentModule(LightningModule):
         Raises:
             UserError: Several devices compute each row together: they would have to ask alike.
         """
-        if self._rows_are_shared():
+        if rows_are_shared(self.device_mesh):
             raise UserError(
                 "a benchmark does not run in training with tensor_parallel_size above 1; take the "
                 "callback out of the recipe and run `test` on the checkpoint"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,9 +12,10 @@ from typing import Any
 
 from nt_lightning.data.questions import QuestionBatch
 from nt_lightning.errors import UserError
-from nt_lightning.evaluation.generation import Generation
+from nt_lightning.evaluation.generation import Generation, generate
 from nt_lightning.files import replacing_file
-from nt_lightning.traces.modes import MODE_NAMES
+from nt_lightning.traces.formatting import PromptFormatter
+from nt_lightning.traces.modes import MODE_NAMES, ThinkMode
 
 RESPONSES = "responses.jsonl"
 
@@ -49,6 +50,39 @@ class ResponseSettings:
                 f"model.responses.max_new_tokens is {self.max_new_tokens} and batch_size "
                 f"{self.batch_size}; allowed: 1 and more"
             )
+
+
+def respond(
+    model: Any,
+    formatter: PromptFormatter,
+    mode: ThinkMode,
+    batch: QuestionBatch,
+    settings: ResponseSettings,
+    on_progress: Callable[[int], None],
+) -> list[Generation]:
+    """Responses to a batch's questions, in its order.
+
+    Args:
+        model: A student that generates.
+        formatter: With its tokenizer.
+        mode: How it is asked to think.
+        batch: Questions.
+        settings: How it answers.
+        on_progress: Called with the number of finished responses, after every token.
+    """
+    return generate(
+        model,
+        formatter,
+        [formatter.prompt_ids(question, mode) for question in batch.questions],
+        begun=[mode.prefix] * len(batch.questions),
+        max_new_tokens=settings.max_new_tokens,
+        batch_size=settings.batch_size,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        seed=settings.seed,
+        keys=batch.ids,
+        on_progress=on_progress,
+    )
 
 
 class ResponseFile:

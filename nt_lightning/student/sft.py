@@ -28,7 +28,7 @@ from nt_lightning.student.optim import (
     use_hyper_parameters,
 )
 from nt_lightning.student.responses import ResponseSettings
-from nt_lightning.student.sharding import is_sharded
+from nt_lightning.student.sharding import is_sharded, rows_are_shared
 from nt_lightning.student.strategies import FSDP2Strategy
 from nt_lightning.student.tensor_parallel import share_generators
 
@@ -123,7 +123,7 @@ class MaskedSFT(StudentModule):
 
     def on_train_start(self) -> None:
         """Let the configuration's learning rate and decay win over a resumed checkpoint's."""
-        if self._rows_are_shared():
+        if rows_are_shared(self.device_mesh):
             share_generators(self.device_mesh["tensor_parallel"], self.device)  # type: ignore[index]
         optimizer, scheduler = self.trainer.optimizers[0], self.lr_schedulers()
         use_hyper_parameters(self._configured, optimizer, scheduler)  # type: ignore[arg-type]

@@ -44,7 +44,7 @@ def shard(model: Any, mesh: DeviceMesh, dtype: torch.dtype = torch.float32) -> N
     layers = getattr(backbone(model), "layers", None)
     if layers is None:
         raise UserError(f"{type(base_model(model)).__name__} has no list of layers to shard by")
-    if mesh["tensor_parallel"].size() > 1:
+    if rows_are_shared(mesh):
         parallelize(model, layers, mesh["tensor_parallel"])
     is_packed = any(parameter.dtype != torch.float32 for parameter in model.parameters())
     policy = MixedPrecisionPolicy(
@@ -57,6 +57,34 @@ def shard(model: Any, mesh: DeviceMesh, dtype: torch.dtype = torch.float32) -> N
     fully_shard(model, mesh=mesh["data_parallel"])
     model.hidden_states = backbone(model).forward
     register_fsdp_forward_method(model, "hidden_states")
+
+
+def rows_are_shared(mesh: DeviceMesh | None) -> bool:
+    """Whether several devices compute each row together."""
+    return mesh is not None and mesh["tensor_parallel"].size() > 1
+
+
+def check_shareable(mesh: DeviceMesh, quantization: str | None, command: str | None) -> None:
+    """Refuse what cannot be shared out, before anything is loaded.
+
+    Raises:
+        UserError: ``predict``, 8-bit weights, or packed weights of layers that would be divided.
+    """
+    if command == "predict":
+        raise UserError(
+            "predict does not run on a student that is shared out over devices: ranks would "
+            "wait for each other at different responses; export the checkpoint, or use ddp"
+        )
+    if quantization == "8bit":
+        raise UserError(
+            "model.quantization is '8bit' under fsdp2; allowed there: 4bit (bitsandbytes keeps "
+            "8-bit weights in tensors that cannot be shared out), or ddp"
+        )
+    if rows_are_shared(mesh) and quantization is not None:
+        raise UserError(
+            f"model.quantization is {quantization!r} with tensor_parallel_size above 1; "
+            "allowed there: null (packed weights cannot be divided by rows and columns)"
+        )
 
 
 def hidden_states(model: Any, **inputs: Any) -> Any:
