@@ -32,6 +32,11 @@ class LastCheckpoint(ModelCheckpoint):
         )
         self._is_restored = False
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Nothing is restored yet, also where the callback has been in another run."""
+        super().setup(trainer, pl_module, stage)
+        self._is_restored = False
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on loops, weights and optimizers are of the same step."""
         super().on_train_start(trainer, pl_module)

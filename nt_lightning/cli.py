@@ -213,9 +213,15 @@ def run(argv: Sequence[str] | None) -> int:
         sys.argv = [sys.argv[0], *argv]  # what a strategy that launches processes runs again
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _quieten()
+    with tidy_at_sigterm(_trainer_stops):  # otherwise the trainer's loops alone hear it
+        return _run()
+
+
+def _run() -> int:
     try:
-        with tidy_at_sigterm(_trainer_stops):  # the trainer's loops alone hear it otherwise
-            CLI(**cli_arguments())
+        CLI(**cli_arguments())
+        if _trainer_stops():  # heard behind the last step, where no loop looks
+            raise SIGTERMException
     except SystemExit as stop:
         trainer = CLI.running
         if isinstance(stop, SIGTERMException) or stop.code == EXIT_SIGTERM:

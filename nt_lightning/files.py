@@ -171,12 +171,15 @@ def _remove(path: Path) -> None:
 def tidy_at_sigterm(stops_by_itself: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Let SIGTERM leave the body as Ctrl+C does, so that no partial file stays; exit code 143.
 
+    A second one is not heard: the body is leaving, and its tidying must not be cut off.
+
     Args:
         stops_by_itself: Whether the body has heard the signal, too, and is about to end.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
         if not stops_by_itself():
+            signal.signal(number, signal.SIG_IGN)
             raise SystemExit(128 + number)
 
     try:

@@ -13,8 +13,9 @@ class SignalAt(Callback):
     """Sends this process a signal at one place.
 
     Args:
-        place: ``setup``, ``restoring`` (between loops and optimizers), ``listening`` (Lightning
-            listens, our callback not yet), ``predict`` or ``teardown``.
+        place: ``setup``, ``setup of the first`` (on that rank alone), ``restoring`` (between loops
+            and optimizers), ``listening`` (Lightning listens, our callback not yet), ``predict``,
+            ``end`` or ``teardown``.
         name: The signal's, such as SIGTERM.
     """
 
@@ -28,6 +29,8 @@ class SignalAt(Callback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self.send("setup")
+        if trainer.is_global_zero:
+            self.send("setup of the first")
         restore = trainer.strategy.load_optimizer_state_dict
 
         def signalled(*args: Any, **kwargs: Any) -> None:
@@ -42,6 +45,9 @@ class SignalAt(Callback):
             self.send("listening")
 
         trainer._signal_connector.register_signal_handlers = listens
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self.send("end")
 
     def on_predict_batch_start(self, *args: Any, **kwargs: Any) -> None:
         self.send("predict")

@@ -113,13 +113,18 @@ def alternate(
     results: dict[str, list[Result]] = {side: [] for side in sides}
     for index in range(-warm, pairs):
         order = list(sides if index % 2 else reversed(sides))
+        name = "warm-up" if index < 0 else str(index + 1)
         with ThreadPoolExecutor(at_once) as pool:
-            for side, result in zip(order, pool.map(run, order), strict=True):
+            found = pool.map(lambda side, name=name: _told(name, side, run(side)), order)
+            for side, result in zip(order, found, strict=True):
                 if index >= 0:
                     results[side].append(result)
-                name = "warm-up" if index < 0 else index + 1
-                print(f"  {name} {side}: {result}", file=sys.stderr, flush=True)
     return results
+
+
+def _told(name: str, side: str, result: Result) -> Result:
+    print(f"  {name} {side}: {result}", file=sys.stderr, flush=True)
+    return result
 
 
 def median_of(results: Sequence[Result], key: str) -> float:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -24,9 +27,11 @@ from nt_lightning.evaluation.benchmark import Benchmark, Problem
 from nt_lightning.evaluation.cache import ResponseCache
 from nt_lightning.evaluation.results import read_results, read_samples, samples_path
 from nt_lightning.evaluation.student_engine import weights_digest
+from nt_lightning.files import replacing_file
 from nt_lightning.student.evaluated import EvaluatedStudent
 from nt_lightning.student.sharding import is_sharded
 from tests import forked
+from tests.integration.command import ROOT
 from tests.tiny import save_tiny_student
 
 LIMIT_S = 240
@@ -86,10 +91,12 @@ class Watch(Callback):
 
 
 class Began(Callback):
-    """Tells the test that a rank is about to evaluate."""
+    """Tells the test that a rank is about to evaluate, and who it is."""
 
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
-        (Path(trainer.default_root_dir) / f"began-{trainer.global_rank}").touch()
+        told = Path(trainer.default_root_dir) / f"began-{trainer.global_rank}"
+        with replacing_file(told) as partial:
+            partial.write_text(str(os.getpid()))
 
 
 def run(kind: str, folder: str, root: Path, devices: int, num_problems: int = 7) -> list[str]:
@@ -137,7 +144,7 @@ def fail(*args: Any, **kwargs: Any) -> None:
 
 def on_one_rank(kind: str, folder: str, root: Path, num_problems: int, failure: str) -> int:
     """As one of two; ``failure`` says what goes wrong on which of them: "judge-1", "keep-0"."""
-    rank = os.environ["LOCAL_RANK"]
+    rank = os.environ.get("LOCAL_RANK", "0")
     os.environ["NT_CACHE"] = str(root / "cache")
     if failure.startswith("keep"):  # no file of thousands of responses on the other one
         failing = failure == f"keep-{rank}"
@@ -151,6 +158,11 @@ def on_one_rank(kind: str, folder: str, root: Path, num_problems: int, failure: 
     if rank == "0":
         (root / "digests.json").write_text(json.dumps(found))
     return 0
+
+
+def launched(folder: str, root: str) -> int:
+    """As the rank that starts the other one, or as that."""
+    return on_one_rank("ddp", folder, Path(root), 20_000, "")
 
 
 @pytest.fixture(scope="module")
@@ -200,20 +212,65 @@ def test_two_processes(kind: str, folder: str, alone: Path, tmp_path: Path) -> N
     assert len(set(digests[3:])) == 1  # end of training, the evaluation after it, the whole test
 
 
+def wait_for_evaluation(folder: Path) -> None:
+    """Until both ranks generate."""
+    began = [folder / f"began-{rank}" for rank in range(2)]
+    until = time.monotonic() + LIMIT_S
+    while not all(path.is_file() for path in began) and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(6)
+
+
 @pytest.mark.parametrize("kind", ["ddp", "model-parallel"])
 @pytest.mark.parametrize("told", [0, 1])
 def test_sigterm_to_one_rank_stops_both(kind: str, told: int, folder: str, tmp_path: Path) -> None:
     """In the middle of hours of generation, on one rank alone."""
     log = tmp_path / "log"
     processes = forked.start_ranks(2, log, on_one_rank, kind, folder, tmp_path, 20_000, "")
-    began = [tmp_path / f"began-{rank}" for rank in range(2)]
-    until = time.monotonic() + LIMIT_S
-    while not all(path.is_file() for path in began) and time.monotonic() < until:
-        time.sleep(0.1)
-    time.sleep(6)  # both generate
-    assert all(process.is_alive() for process in processes), log.read_text()[-3000:]
-    os.kill(processes[told].pid, signal.SIGTERM)
-    assert end(processes, 60) == [143, 143], log.read_text()[-3000:]
+    try:
+        wait_for_evaluation(tmp_path)
+        assert all(process.is_alive() for process in processes), log.read_text()[-3000:]
+        os.kill(processes[told].pid, signal.SIGTERM)
+    finally:
+        codes = end(processes, 60)
+    assert codes == [143, 143], log.read_text()[-3000:]
+    assert read_results(tmp_path).results == []
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process does something still; one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_sigterm_to_a_rank_that_has_started_the_other(folder: str, tmp_path: Path) -> None:
+    """``python SCRIPT``: Lightning starts the second rank, and passes the signal on."""
+    code = f"import sys; from {__name__} import launched; sys.exit(launched(*sys.argv[1:]))"
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", script, folder, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for_evaluation(tmp_path)
+        assert process.poll() is None
+        process.terminate()
+        errors = process.communicate(timeout=60)[1]
+        assert process.returncode == 143, errors[-3000:]
+        until = time.monotonic() + 30
+        while is_running(int((tmp_path / "began-1").read_text())):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    finally:
+        with suppress(ProcessLookupError):  # nobody of the group is left
+            os.killpg(process.pid, signal.SIGKILL)
     assert read_results(tmp_path).results == []
 
 
