@@ -4,7 +4,8 @@ Local naturalness of real DeepSeek-R1 traces by SmolLM2-135M, float32, one threa
 scoring of every window 0..4 (``all``) and of window 4 alone (``one``), each with the whole response
 and its ranks, against a pass over the whole responses alone (``global``), against the definition
 (``naive``: one forward per step, batch 1, head on scored rows) and against ``padded`` batches of 16
-steps of similar length with the model's own logits. These two compute window 4 and the whole. All
+with the model's own logits, in the order of the traces, and once more ``sorted`` by length. These
+three compute window 4 and the whole. All
 sides have the same traces, in one run; the warm-up has one trace. A round of 50 takes two hours
 and a half, with ``--at-once 2`` one and a half; ``--traces 4 --pairs 3`` is a first look.
 
@@ -33,7 +34,7 @@ REPLIES = (
     Path(__file__).parents[3]
     / "shared/data/mip_overthinking/response/gsm8k/normal/deepseekR1/response.json"
 )
-SIDES = ("global", "one", "all", "naive", "padded")
+SIDES = ("global", "one", "all", "naive", "sorted", "padded")
 BARS = {
     "time over floor": "<= 1.25",
     "all / one, cpu": "<= 1.4",
@@ -105,17 +106,19 @@ def tera_flops(scorer: Any, rows: Any) -> float:
 def run_rival(scorer: Any, traces: list[Any], side: str) -> Result:
     """Window 4 and the whole by one forward each, or by padded batches of 16."""
     scorer.model.set_attn_implementation("sdpa")
-    score = padded if side == "padded" else naive
+    jobs = [pair for trace in traces for pair in windows_of(trace)]
     with Meter() as meter, torch.no_grad():
-        jobs = [(t, s) for t in traces for s in windows_of(t)]
-        sums = score(scorer.model, [pair for _, pair in jobs])
+        if side == "naive":
+            sums = naive(scorer.model, jobs)
+        else:
+            sums = padded(scorer.model, jobs, order_of(side, traces, jobs))
     lalp, galp, at = [], [], 0
     for trace in traces:
         mine = sums[at : at + 1 + len(trace.step_lengths)]
         at += len(mine)
         galp.append(mine[0] / len(trace.response))
         lalp.append(float(np.mean(np.array(mine[1:]) / trace.step_lengths)))
-    return meter.result(lalp=lalp, galp=galp, tokens=sum(len(c) + len(t) for _, (c, t) in jobs))
+    return meter.result(lalp=lalp, galp=galp, tokens=sum(len(c) + len(t) for c, t in jobs))
 
 
 def windows_of(trace: Any) -> list[tuple[list[int], list[int]]]:
@@ -141,9 +144,19 @@ def naive(model: Any, pairs: list[tuple[list[int], list[int]]]) -> list[float]:
     return sums
 
 
-def padded(model: Any, pairs: list[tuple[list[int], list[int]]]) -> list[float]:
-    """Sums of log-probabilities; right-padded batches of 16, sorted by length."""
-    order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
+def order_of(side: str, traces: list[Any], pairs: list[tuple[list[int], list[int]]]) -> list[int]:
+    """The order for padded batches: by length, or that of the traces.
+
+    In the traces' order whole responses come first: among steps, each would pad 15 of them to
+    several times their length.
+    """
+    sizes = [len(context) + len(target) for context, target in pairs]
+    is_step = [number > 0 for trace in traces for number in range(1 + len(trace.step_lengths))]
+    return sorted(range(len(pairs)), key=(sizes if side == "sorted" else is_step).__getitem__)
+
+
+def padded(model: Any, pairs: list[tuple[list[int], list[int]]], order: list[int]) -> list[float]:
+    """Sums of log-probabilities; right-padded batches of 16."""
     sums = [0.0] * len(pairs)
     for start in range(0, len(order), BATCH):
         group = order[start : start + BATCH]
@@ -220,7 +233,7 @@ def rows_of_rivals(results: Runs) -> Rows:
     """Against the definition and padded batches."""
     rows: Rows = []
     for side in ("one", "all"):
-        for rival in ("naive", "padded"):
+        for rival in ("naive", "sorted", "padded"):
             for key, name in (("cpu_s", "cpu"), ("wall_s", "wall")):
                 quotient = ratio(results[rival], results[side], key)
                 rows.append((f"{rival} / {side}, {name}", str(quotient)))
