@@ -14,6 +14,7 @@ from torch import Tensor
 from nt_lightning.errors import UserError
 from nt_lightning.evaluation.progress import progress_bar
 from nt_lightning.student.head import backbone, base_model, head_of, verify_head
+from nt_lightning.student.host_memory import keep_freed_blocks
 from nt_lightning.student.loading import load_student
 from nt_lightning.student.module import StudentModule
 from nt_lightning.student.naturalness import attention
@@ -54,6 +55,8 @@ class NaturalnessScorer(StudentModule):
         if self.model is not None:
             return
         attention.register()
+        if self.device.type == "cpu":
+            keep_freed_blocks()
         model = load_student(self.model_name, dtype=getattr(torch, self.dtype_name))
         verify_head(model)
         verify_runs(model)
