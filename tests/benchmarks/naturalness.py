@@ -1,13 +1,13 @@
-"""python -m tests.benchmarks.naturalness [--traces 50] [--pairs 1] [--at-once 2]
+"""python -m tests.benchmarks.naturalness [--traces 50] [--pairs 5]
 
 Local naturalness of real DeepSeek-R1 traces by SmolLM2-135M, float32, one thread: exact packed
 scoring of every window 0..4 (``all``) and of window 4 alone (``one``), each with the whole response
 and its ranks, against a pass over the whole responses alone (``global``), against the definition
 (``naive``: one forward per step, batch 1, head on scored rows) and against ``padded`` batches of 16
 with the model's own logits, in the order of the traces, and once more ``sorted`` by length. These
-three compute window 4 and the whole. All
-sides have the same traces, in one run; the warm-up has one trace. A round of 50 takes two hours
-and a half, with ``--at-once 2`` one and a half; ``--traces 4 --pairs 3`` is a first look.
+three compute window 4 and the whole. The traces are shared out over the pairs, so that load that
+comes and goes meets all sides alike; the warm-up has one trace. 50 traces take two hours,
+``--traces 4 --pairs 2`` is a first look.
 
 The floor counts multiplications: body, head on scored rows, causal attention. Scores are equal
 first; then CPU-seconds and memory. ``--memory`` scores one response of 16,000 tokens with a
@@ -47,8 +47,8 @@ ROW_TOKENS = 8192
 BATCH = 16
 
 
-def load_traces(count: int, tokens: int) -> list[Any]:
-    """Traces of about so many tokens, tokenised and split into sentences."""
+def load_traces(count: int, tokens: int, part: int = 0, parts: int = 1) -> list[Any]:
+    """Every ``parts``-th of the traces nearest to a number of tokens, split into sentences."""
     from transformers import AutoTokenizer
 
     from nt_lightning.models import model_path
@@ -61,7 +61,7 @@ def load_traces(count: int, tokens: int) -> list[Any]:
         reasoning, _, answer = row["deepseek-reasoner (question)"].rpartition("</think>")
         texts = (row["question"], reasoning.strip(), answer.strip())
         traces.append(encoder.encode(str(number), *texts))
-    return sorted(traces, key=lambda trace: abs(len(trace.response) - tokens))[:count]
+    return sorted(traces, key=lambda trace: abs(len(trace.response) - tokens))[:count][part::parts]
 
 
 def load_model() -> Any:
@@ -215,11 +215,16 @@ def medians(results: Runs) -> Rows:
     ]
 
 
+def tera_flop_of(runs: list[Result]) -> float:
+    """Of all parts."""
+    return sum(run["tflop"] for run in runs)
+
+
 def rows_of_ours(results: Runs) -> Rows:
     """Against a global pass: the layout's floor, and the time over it."""
     rows: Rows = []
     for side in ("one", "all"):
-        floor = results[side][0]["tflop"] / results["global"][0]["tflop"]
+        floor = tera_flop_of(results[side]) / tera_flop_of(results["global"])
         times = ratio(results[side], results["global"], "cpu_s")
         over = f"{times.median / floor:.2f} ({times.low / floor:.2f} to {times.high / floor:.2f})"
         rows.append((f"{side} / global, floor", floor))
@@ -250,35 +255,39 @@ def with_bars(rows: Rows) -> Rows:
     ]
 
 
-def measure(side: str, count: int, tokens: int) -> Result:
-    """One side in this process."""
-    scorer, traces = load_model(), load_traces(count, tokens)
-    if side in WINDOWS:
-        return run_ours(scorer, traces, WINDOWS[side])
-    return run_rival(scorer, traces, side)
-
-
 def main() -> None:
     """Measure one side, or compare all."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--traces", type=int, default=50)
     parser.add_argument("--tokens", type=int, default=700, help="about so many in a response")
-    parser.add_argument("--pairs", type=int, default=1)
-    parser.add_argument("--at-once", type=int, default=1, help="sides beside each other")
+    parser.add_argument("--pairs", type=int, default=5, help="rounds that share the traces out")
+    parser.add_argument("--part", type=int, default=0, help="with --side: the round, from 0")
     parser.add_argument("--memory", action="store_true", help="the long response alone")
     parser.add_argument("--side", choices=SIDES, help="this side alone, in this process")
     args = parser.parse_args()
-    if args.memory or args.side:
-        done = run_memory() if args.memory else measure(args.side, args.traces, args.tokens)
-        print(json.dumps(done))
+    if args.memory:
+        print(json.dumps(run_memory()))
         return
+    if args.side:
+        traces = load_traces(args.traces, args.tokens, args.part, args.pairs)
+        if args.side in WINDOWS:
+            result = run_ours(load_model(), traces, WINDOWS[args.side])
+        else:
+            result = run_rival(load_model(), traces, args.side)
+        print(json.dumps(result))
+        return
+    setting = {"tokens": args.tokens, "traces": 1, "pairs": 1}
     for side in SIDES:
-        fresh_process(NAME, side, {"traces": 1, "tokens": args.tokens})
-    setting = {"traces": args.traces, "tokens": args.tokens}
-    results = alternate(
-        SIDES, lambda side: fresh_process(NAME, side, setting), args.pairs, 0, args.at_once
-    )
-    check_equal(results)
+        fresh_process(NAME, side, setting)
+    setting |= {"traces": args.traces, "pairs": args.pairs}
+    results: Runs = {side: [] for side in SIDES}
+    for part in range(args.pairs):
+        order = SIDES if part % 2 else SIDES[::-1]
+        given = {**setting, "part": part}
+        found = alternate(order, lambda side, o=given: fresh_process(NAME, side, o), 1, warm=0)
+        check_equal(found)
+        for side in SIDES:
+            results[side] += found[side]
     rows = [*medians(results), *with_bars([*rows_of_ours(results), *rows_of_rivals(results)])]
     print_report("naturalness", {k: v for k, v in vars(args).items() if v}, rows)
 

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,31 +99,18 @@ def fresh_process(module: str, side: str, options: Mapping[str, Any], threads: i
 
 
 def alternate(
-    sides: Sequence[str],
-    run: Callable[[str], Result],
-    pairs: int,
-    warm: int = 1,
-    at_once: int = 1,
+    sides: Sequence[str], run: Callable[[str], Result], pairs: int, warm: int = 1
 ) -> dict[str, list[Result]]:
-    """Results per side of ``pairs`` rounds in turn, after ``warm`` rounds that only warm up.
-
-    ``at_once`` sides run beside each other, for those that take an hour.
-    """
+    """Results per side of ``pairs`` rounds in turn, after ``warm`` rounds that only warm up."""
     results: dict[str, list[Result]] = {side: [] for side in sides}
     for index in range(-warm, pairs):
-        order = list(sides if index % 2 else reversed(sides))
-        name = "warm-up" if index < 0 else str(index + 1)
-        with ThreadPoolExecutor(at_once) as pool:
-            found = pool.map(lambda side, name=name: _told(name, side, run(side)), order)
-            for side, result in zip(order, found, strict=True):
-                if index >= 0:
-                    results[side].append(result)
+        for side in sides if index % 2 else reversed(sides):
+            result = run(side)
+            if index >= 0:
+                results[side].append(result)
+            name = "warm-up" if index < 0 else index + 1
+            print(f"  {name} {side}: {result}", file=sys.stderr, flush=True)
     return results
-
-
-def _told(name: str, side: str, result: Result) -> Result:
-    print(f"  {name} {side}: {result}", file=sys.stderr, flush=True)
-    return result
 
 
 def median_of(results: Sequence[Result], key: str) -> float:
