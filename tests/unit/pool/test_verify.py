@@ -155,7 +155,12 @@ def test_ctrl_c_ends_the_workers_and_leaves_nothing(tmp_path: Path) -> None:
         "from nt_lightning.pool.commands.verify_pool import verify_pool\n"
         f"verify_pool({str(tmp_path / 'pool')!r}, {str(tmp_path / 'out')!r}, 2, limit_s=60.0)"
     )
-    command = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
+    command = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # no background job
+    )
     deadline = time.monotonic() + 60
     while len(workers := children_of(command.pid)) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
