@@ -6,8 +6,8 @@ and its ranks, against a pass over the whole responses alone (``global``), again
 (``naive``: one forward per step, batch 1, head on scored rows) and against ``padded`` batches of 16
 with the model's own logits, in the order of the traces, and once more ``sorted`` by length. These
 three compute window 4 and the whole. The traces are shared out over the pairs, so that load that
-comes and goes meets all sides alike; the warm-up has one trace. 50 traces take two hours,
-``--traces 4 --pairs 2`` is a first look.
+comes and goes meets all sides alike; the warm-up has one trace. 50 traces should take
+about two hours (a guess by single sides); ``--traces 4 --pairs 2`` is a first look.
 
 The floor counts multiplications: body, head on scored rows, causal attention. Scores are equal
 first; then CPU-seconds and memory. ``--memory`` scores one response of 16,000 tokens with a

@@ -191,6 +191,32 @@ def test_a_waiting_folder_goes(tmp_path):
     assert names(tmp_path / "new") == []
 
 
+def test_a_second_sigterm_does_not_cut_off_the_tidying():
+    before, done = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with tidy_at_sigterm():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append("tidied")
+
+    with pytest.raises(SystemExit) as stop:
+        work()
+    assert stop.value.code == 143
+    assert done == ["tidied"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_is_left_to_a_body_that_stops_by_itself():
+    done = []
+    with tidy_at_sigterm(lambda: True):
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.append("went on")
+    assert done == ["went on"]
+
+
 def test_sigterm_tidies(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
 

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from callbacks import throughput
+from callbacks.last_checkpoint import LastCheckpoint
 from callbacks.rng_state import RNGState
 from callbacks.run_summary import RunSummary
 from callbacks.throughput import Throughput
@@ -118,3 +119,18 @@ def test_other_data_is_refused():
     trainer = SimpleNamespace(datamodule=object(), is_global_zero=True, fast_dev_run=False)
     with pytest.raises(ValueError, match="needs a TraceDataModule, not object"):
         RunSummary().on_fit_start(trainer, None)
+
+
+def test_a_callback_in_a_second_run_saves_nothing_before_that_is_restored(tmp_path, monkeypatch):
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path)
+    callback, saved = LastCheckpoint(), []
+    monkeypatch.setattr(callback, "_save_last_checkpoint", lambda *_: saved.append("saved"))
+    monkeypatch.setattr(callback, "_last_global_step_saved", -1)  # a step is there to be saved
+    for _ in range(2):
+        callback.setup(trainer, None, "fit")
+        saved.clear()
+        callback.on_exception(trainer, None, KeyboardInterrupt())
+        assert saved == []
+        callback.on_train_start(trainer, None)
+        callback.on_exception(trainer, None, KeyboardInterrupt())
+        assert saved == ["saved"]
