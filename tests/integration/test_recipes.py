@@ -22,6 +22,7 @@ from tests.scored import add_scores
 
 POOLS = ROOT / "recipes" / "pools"  # of commands that make pools, and not of a run
 COMMANDS = {"generate": generate_pool, "annotate": annotate_pool, "judge": judge_pool}
+OF_POOLS = (*COMMANDS, "generate_limo")
 RECIPES = [path for path in sorted((ROOT / "recipes").rglob("*.yaml")) if path.parent != POOLS]
 # fragments, and the recipe that they are added to with a second --config
 FRAGMENTS = {"embedded": "mixed.yaml", "sizes": "llama3_1_8b/selections/random.yaml"}
@@ -39,22 +40,38 @@ class ReadRecipe(LightningCLI):
 
 def test_none_is_missing():
     assert len(RECIPES) == 65
-    assert {path.stem for path in POOLS.iterdir()} == set(COMMANDS)
+    assert {path.stem for path in POOLS.iterdir()} == set(OF_POOLS)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("recipe", [*RECIPES, *POOLS.iterdir()], ids=lambda one: one.stem)
+def test_no_key_stands_twice(recipe):
+    """YAML's last one would win without a word."""
+    found = yaml.compose(recipe.read_text())
+    mappings = [found]
+    while mappings:
+        node = mappings.pop()
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value]
+            assert len(set(keys)) == len(keys), keys
+            mappings += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            mappings += node.value
+
+
+@pytest.mark.parametrize("name", OF_POOLS)
 def test_recipe_of_a_pool(name):
+    command = name.partition("_")[0]
     parser = ArgumentParser()
     parser.add_argument("--config", action="config")
-    parser.add_function_arguments(COMMANDS[name], fail_untyped=True)
+    parser.add_function_arguments(COMMANDS[command], fail_untyped=True)
     recipe = POOLS / f"{name}.yaml"
     given = ["--config", str(recipe), "--pool", "in", "--output", "out"]
     made = parser.instantiate_classes(parser.parse_args(given))
     servers = {"generate": "teachers", "annotate": "annotator", "judge": "judge"}
-    found = made[servers[name]]
-    for server in found if name == "generate" else [found]:
-        server.check(name)
-    assert f"nt_lightning pool {name} --config recipes/pools/{name}.yaml" in recipe.read_text()
+    found = made[servers[command]]
+    for server in found if command == "generate" else [found]:
+        server.check(command)
+    assert f"nt_lightning pool {command} --config recipes/pools/{name}.yaml" in recipe.read_text()
 
 
 def test_the_vocabulary_of_the_recipe_is_the_default():

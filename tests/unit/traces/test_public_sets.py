@@ -323,6 +323,15 @@ def test_limo(read, solution, parts):
     assert read.last.quarantine.counts == ({} if parts else {NO_FINAL_ANSWER: 1})
 
 
+def test_limo_as_questions(read):
+    """What recipes/score/limo.yaml asks for: every prompt, whatever its solution looks like."""
+    odd = {**LIMO, "question": "P", "solution": "Hm.", "answer": "7"}
+    found = read(LIMO, odd, name="LIMO", format="math")
+    assert [row["question"] for row in found] == [LIMO["question"], "P"]
+    assert [row["reference_answer"] for row in found] == ["4", "7"]
+    assert read.last.kind == "questions"
+
+
 def test_gsm8k(read):
     expected = {
         "id": "train-0",
