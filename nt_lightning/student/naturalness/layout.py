@@ -2,7 +2,8 @@
 
 The question stands once. Behind it every run of steps begins anew: a run sees the question and
 itself. A token's local log-probability depends on the step where its run begins, so each run gives
-one version of every step in it, and together they give all windows.
+one version of every step in it, and together they give all windows. The run from the first step is
+the beginning of the whole response, and is read with it where that is read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -80,15 +82,18 @@ def window_name(window: Window) -> str:
 
 
 def window_steps(window: Window, num_steps: int) -> int:
-    """A window in steps, for a response of ``num_steps``."""
-    return math.ceil(window * num_steps) if isinstance(window, float) else window
+    """A window in steps, for a response of ``num_steps``; a share is the decimal as written."""
+    if isinstance(window, int):
+        return window
+    return math.ceil(Fraction(str(window)) * num_steps)
 
 
 class Run(NamedTuple):
     """Response tokens ``[start, end)`` read behind the question, or without it.
 
-    ``scored`` are half-open spans of response tokens within it; ``slots`` says where the
-    log-probability of each span's first token goes among the response's values.
+    ``scored`` are half-open spans of response tokens up to ``end + 1``: the last one is predicted
+    and predicts nothing. ``slots`` says where the log-probability of each span's first token goes
+    among the response's values.
     """
 
     start: int
@@ -103,7 +108,8 @@ class ResponsePlan(NamedTuple):
     """The runs of one response, and where its values lie.
 
     Values are one vector per response: T of the whole response, T of it without the question where
-    that is wanted, then the tokens of every (first step of the run, steps behind it) of ``cells``.
+    that is wanted, then the tokens of every (first step of the run, steps behind it) of ``cells``
+    that is not among those of the whole.
     """
 
     tokens: ResponseTokens
@@ -142,24 +148,28 @@ def plan_response(tokens: ResponseTokens, spec: ScoreSpec) -> ResponsePlan:
     ifd = spec.ifd and len(spec.empty_prompt) + length <= spec.context and whole
     runs = []
     if whole:
-        runs.append(Run(0, length, ((0, length),), (0,), ranked=True))
+        runs.append(Run(0, length - 1, ((0, length),), (0,), ranked=True))
     if ifd:
         first = 0 if spec.empty_prompt else 1  # nothing predicts the first token then
-        runs.append(Run(0, length, ((first, length),), (length + first,), asked=False))
-    local, cells, end = _local_runs(borders, windows, length * (whole + ifd))
+        runs.append(Run(0, length - 1, ((first, length),), (length + first,), asked=False))
+    local, cells, end = _local_runs(borders, windows, length * (whole + ifd), whole)
     reason = _reason(prompt, length, int(lengths.max()), wanted, windows, spec.context)
     return ResponsePlan(tokens, (*runs, *local), windows, cells, end, whole, ifd, reason)
 
 
 def _local_runs(
-    borders: Ints, windows: Sequence[int], slot: int
+    borders: Ints, windows: Sequence[int], slot: int, whole: bool
 ) -> tuple[list[Run], dict[tuple[int, int], int], int]:
     """Runs from every first step, with the steps in them that some window reads from there."""
-    num_steps, runs, cells = len(borders) - 1, [], {}
+    num_steps, runs = len(borders) - 1, []
+    cells: dict[tuple[int, int], int] = {}
     for first in range(num_steps if windows else 0):
         offsets: Sequence[int] = windows
         if first == 0:  # here every window begins that would reach beyond the first step
             offsets = range(min(windows[-1] + 1, num_steps))
+        if first == 0 and whole:
+            cells |= {(0, offset): int(borders[offset]) for offset in offsets}
+            continue
         offsets = [offset for offset in offsets if first + offset < num_steps]
         spans, slots = [], []
         for offset in offsets:
@@ -169,7 +179,7 @@ def _local_runs(
             cells[first, offset] = slot
             slot += end - start
         if spans:
-            runs.append(Run(int(borders[first]), spans[-1][1], tuple(spans), tuple(slots)))
+            runs.append(Run(int(borders[first]), spans[-1][1] - 1, tuple(spans), tuple(slots)))
     return runs, cells, slot
 
 

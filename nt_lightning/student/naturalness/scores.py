@@ -28,7 +28,8 @@ class GlobalScores(NamedTuple):
     """Scores of the whole response behind its question.
 
     ``first`` and ``rest`` are mean log-probabilities of the steps' first tokens and of the others;
-    ``clipped_rank_sum`` and ``surprisal_sum`` are RSR's parts, for ``rsr_of_pool``.
+    ``clipped_rank_sum`` and ``surprisal_sum`` are RSR's parts: that of many responses is the
+    ratio of their sums.
     """
 
     galp: float
@@ -182,18 +183,6 @@ def ifd(asked: Floats, alone: Floats) -> float | None:
     both = np.isfinite(alone)
     loss = -alone[both].sum()
     return float(-asked[both].sum() / loss) if loss > 0 else None
-
-
-def rsr_of_pool(clipped_rank_sums: Floats, surprisal_sums: Floats) -> float:
-    """RSR of many responses: the ratio of the sums, not the mean of the ratios.
-
-    Args:
-        clipped_rank_sums: Of each response, [N].
-        surprisal_sums: Of each response in nats, [N].
-
-    Source: arXiv:2601.14249.
-    """
-    return float(np.sum(clipped_rank_sums) / np.sum(surprisal_sums))
 
 
 def aslec_casl(mean: Floats, first: Floats, rest: Floats, first_share: Floats) -> Floats:

@@ -21,38 +21,46 @@ def test_runs_by_hand():
     """Steps of 2, 1 and 3 tokens, windows of no and one step."""
     plan = plan_response(random_response((2, 1, 3), 3, 50), ScoreSpec(windows=(0, 1)))
     assert plan.runs == (
-        Run(0, 6, ((0, 6),), (0,), ranked=True),
-        Run(0, 6, ((1, 6),), (7,), asked=False),
-        Run(0, 3, ((0, 2), (2, 3)), (12, 14)),
-        Run(2, 6, ((2, 3), (3, 6)), (15, 16)),
-        Run(3, 6, ((3, 6),), (19,)),
+        Run(0, 5, ((0, 6),), (0,), ranked=True),
+        Run(0, 5, ((1, 6),), (7,), asked=False),
+        Run(2, 5, ((2, 3), (3, 6)), (12, 13)),
+        Run(3, 5, ((3, 6),), (16,)),
     )
-    assert plan.cells == {(0, 0): 12, (0, 1): 14, (1, 0): 15, (1, 1): 16, (2, 0): 19}
-    assert plan.num_values == 22
-    assert plan.num_tokens() == 3 + 6 + 6 + (2 + 2 * 1 + 2 * 3)
+    assert plan.cells == {(0, 0): 0, (0, 1): 2, (1, 0): 12, (1, 1): 13, (2, 0): 16}
+    assert plan.num_values == 19
+    assert plan.num_tokens() == 3 + 5 + 5 + 3 + 2
     assert plan.reason is None
 
 
 def test_one_window_reads_no_run_that_it_does_not_need():
     plan = plan_response(random_response((2, 1, 3), 3, 50), ScoreSpec(windows=(1,), ifd=False))
-    assert plan.runs[1:] == (
-        Run(0, 3, ((0, 2), (2, 3)), (6, 8)),
-        Run(2, 6, ((3, 6),), (9,)),
+    assert plan.runs[1:] == (Run(2, 5, ((3, 6),), (6,)),)
+    assert plan.num_tokens() == 3 + 5 + 3
+
+
+def test_the_first_run_is_read_where_the_whole_is_not():
+    spec = ScoreSpec(windows=(0, 1), context=8)
+    plan = plan_response(random_response((2, 1, 3), 3, 50), spec)
+    assert plan.runs == (
+        Run(0, 2, ((0, 2), (2, 3)), (0, 2)),
+        Run(2, 5, ((2, 3), (3, 6)), (3, 4)),
+        Run(3, 5, ((3, 6),), (7,)),
     )
-    assert plan.num_tokens() == 3 + 6 + 3 + 4
+    assert plan.cells == {(0, 0): 0, (0, 1): 2, (1, 0): 3, (1, 1): 4, (2, 0): 7}
+    assert plan.num_tokens() == 3 + 2 + 3 + 2
 
 
 def test_without_windows_the_whole_is_read_alone():
     plan = plan_response(random_response((2, 1), 4, 50), ScoreSpec(windows=(), ifd=False))
-    assert plan.runs == (Run(0, 3, ((0, 3),), (0,), ranked=True),)
-    assert plan.num_tokens() == 4 + 3
+    assert plan.runs == (Run(0, 2, ((0, 3),), (0,), ranked=True),)
+    assert plan.num_tokens() == 4 + 2
 
 
 def test_ids_in_front_of_the_response_alone_score_its_first_token():
     spec = ScoreSpec(windows=(), empty_prompt=(1, 2))
     plan = plan_response(random_response((2, 1), 4, 50), spec)
-    assert plan.runs[1] == Run(0, 3, ((0, 3),), (3,), asked=False)
-    assert plan.num_tokens(2) == 4 + 3 + 2 + 3
+    assert plan.runs[1] == Run(0, 2, ((0, 3),), (3,), asked=False)
+    assert plan.num_tokens(2) == 4 + 2 + 2 + 2
 
 
 @given(
@@ -62,12 +70,16 @@ def test_ids_in_front_of_the_response_alone_score_its_first_token():
     st.booleans(),
 )
 def test_token_passes(steps, prompt, k, ifd):
-    """question + sum_j min(j, k+1)|s_j| + response [+ response]."""
+    """question + sum_j min(j, k+1)|s_j| + response [+ response], and what need not be read.
+
+    The run from the first step is part of the whole; the last token of every run predicts nothing.
+    """
     plan = plan_response(
         random_response(steps, prompt, 50), ScoreSpec(windows=tuple(range(k + 1)), ifd=ifd)
     )
     local = sum(min(j, k + 1) * length for j, length in enumerate(steps, start=1))
-    assert plan.num_tokens() == prompt + local + sum(steps) * (1 + ifd)
+    shared, runs = sum(steps[: k + 1]), len(steps) + ifd
+    assert plan.num_tokens() == prompt + local + sum(steps) * (1 + ifd) - shared - runs
 
 
 @given(
@@ -82,7 +94,7 @@ def test_every_step_has_a_cell_in_every_window_and_cells_do_not_overlap(steps, w
     taken = np.zeros(plan.num_values, dtype=int)
     for run in plan.runs:
         for (start, end), slot in zip(run.scored, run.slots, strict=True):
-            assert run.start <= start <= end <= run.end
+            assert run.start <= start <= end <= run.end + 1
             taken[slot : slot + end - start] += 1
     alone = sum(steps)
     assert taken.max() == 1
@@ -97,6 +109,8 @@ def test_every_step_has_a_cell_in_every_window_and_cells_do_not_overlap(steps, w
         (0.25, 8, "25pct", 2),
         (0.05, 3, "5pct", 1),
         (1.0, 7, "100pct", 7),
+        (0.55, 100, "55pct", 55),  # in floating point a little above 55
+        (0.07, 100, "7pct", 7),
     ],
 )
 def test_windows(window, steps, name, size):

@@ -10,7 +10,6 @@ from nt_lightning.student.naturalness.scores import (
     ifd,
     local_scores,
     response_scores,
-    rsr_of_pool,
     step_means,
 )
 from tests.naturalness import random_response
@@ -47,7 +46,7 @@ def test_step_means():
 def test_local_scores_take_their_cells():
     """Steps of 1 and 2 tokens: the second is read behind the first, and in a run of its own."""
     plan = plan_response(random_response((1, 2), 3, 50), ScoreSpec(windows=(0, 1), ifd=False))
-    values = np.array([0, 0, 0, -1.0, -2.0, -4.0, -6.0, -8.0])
+    values = np.array([-1.0, -2.0, -4.0, -6.0, -8.0])
     np.testing.assert_allclose(local_scores(plan, values, 0), [-1, -7])
     np.testing.assert_allclose(local_scores(plan, values, 1), [-1, -3])
     np.testing.assert_allclose(local_scores(plan, values, 9), [-1, -3])
@@ -60,18 +59,14 @@ def test_ifd():
     assert ifd(asked, np.array([-3.0, -3.0, -6.0])) == 1.0
 
 
-def test_rsr_of_a_pool_is_the_ratio_of_the_sums():
-    assert rsr_of_pool(np.array([10.0, 10.0]), np.array([1.0, 9.0])) == 2.0
-
-
 def test_columns():
     plan = plan_response(random_response((1, 2), 3, 50), ScoreSpec(windows=(0, 0.5)))
-    values = np.array([-1.0, -2.0, -3.0, np.nan, -4.0, -6.0, -1.5, -2.0, -3.0, -3.0, -5.0])
+    values = np.array([-1.0, -2.0, -3.0, np.nan, -4.0, -6.0, -3.0, -5.0])
     found = response_scores(plan, values, np.array([1, 2, 3]), (0, 0.5))
     assert found.columns() == {
         "galp": -2.0,
-        "lalp_0": (-1.5 + -4) / 2,
-        "lalp_50pct": (-1.5 + -2.5) / 2,
+        "lalp_0": (-1 + -4) / 2,
+        "lalp_50pct": (-1 + -2.5) / 2,
         "rsr": 1.0,
         "aslec_drop": -3.0,
         "ifd": 0.5,
