@@ -320,6 +320,11 @@ class TraceDataModule(LightningDataModule, ABC):
         trainer = self._need_trainer()
         pool = open_pool(self.pool_source)
         rows = one_per_question(pool.read([QUESTION_KEY, "teacher"]), self.wanted.teachers)
+        if len(rows) < trainer.world_size:
+            raise UserError(
+                f"the pool has {len(rows)} questions for {trainer.world_size} devices; predict "
+                "needs one for each: give fewer with --trainer.devices"
+            )
         table = pool.read(["id", "question"]).take(pa.array(rows))
         return question_loader(
             table["id"].to_pylist(),

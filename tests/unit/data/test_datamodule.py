@@ -283,6 +283,15 @@ def test_predict_tokenises_nothing_and_knows_the_modes(pool, student):
     assert "Be brief." in data.formatter.prompt_text("Hi", data.modes.think)
 
 
+def test_predict_needs_a_question_for_each_device(pool, student, monkeypatch):
+    data = RandomSelection(pool, student)
+    data.trainer = Trainer(accelerator="cpu", logger=False)
+    assert data.predict_dataloader()
+    monkeypatch.setattr(Trainer, "world_size", 65)
+    with pytest.raises(UserError, match="has 64 questions for 65 devices; .* fewer with --trainer"):
+        data.predict_dataloader()
+
+
 def test_validation_questions_are_the_same_for_other_teachers(student, tmp_path):
     rows = tiny_rows(32)
     names = pa.array([f"other-{i}" for i in range(32)])
