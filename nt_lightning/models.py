@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +111,13 @@ def weights_fingerprint(name: str) -> str:
     if len(files) < 2:
         problem = f"{path} lacks config.json or *.safetensors"
         raise UserError(cannot_be_loaded(name, problem, "safetensors", WHEEL_MODELS))
-    return digest({file.name: sha256_file(file) for file in files})
+    return _digest_of(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+
+@cache
+def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of files with their times and sizes; tens of gigabytes are read once."""
+    return digest({file.name: sha256_file(file) for file, *_ in files})
 
 
 def missing_model(name: str, error: Exception) -> str:

@@ -47,15 +47,15 @@ def scored_pool(
 
 
 def add_scores(
-    pool: Pool, scores: Mapping[str, Any], *, key: str = "0", student: str = "student"
+    pool: Pool, scores: Mapping[str, Any], *, key: str = "0", student: str = "student", **info: Any
 ) -> Path:
-    """Write scores, one list per name in the order of the pool's rows, beside a pool."""
+    """Write scores, one list per name in the order of the pool's rows, into a pool's folder."""
     length = {"length": [20] * len(pool), "scored_steps": [4] * len(pool)}
     columns = {name: pa.array(list(values)) for name, values in {**length, **scores}.items()}
     traces = pool.read(["id", "teacher"])
     table = pa.table({"id": traces["id"], "teacher": traces["teacher"], **columns})
     steps = pa.table({"id": traces["id"], "galp": [[-1.0]] * len(pool)})
     folder = scores_folder(pool.folder, key)
-    info = {"model_name": student, "pool_digest": pool.digest}
+    info = {"model_name": student, "pool_digest": pool.digest, **info}
     write_scores(folder, table, [steps.slice(0, 2), steps.slice(2)], info)
     return folder

@@ -75,10 +75,11 @@ class _ByScore(TraceDataModule):
         return competing(pool, self._find(pool), left, wanted.teachers, self.among)
 
     def _told(self, report: Mapping[str, Any], scores: Scores) -> dict[str, Any]:
-        """A report with what the scores are, and a warning where they are another student's."""
-        info = {name: scores.info.get(name) for name in ("model_name", "created")}
+        """A report with what the scores are, and a warning where they are not the student's."""
+        names = ("model_name", "model_fingerprint", "created")
+        info = {name: scores.info.get(name) for name in names}
         about = {**info, "folder": str(scores.folder), "among": self.among}
-        found = another_student(scores.info["model_name"], self.model_name)
+        found = another_student(scores.info, self.model_name)
         warnings = [*(one._asdict() for one in found), *report["warnings"]]
         _say(warnings)
         return {**report, "warnings": warnings, "scores": about}

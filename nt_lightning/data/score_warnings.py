@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nt_lightning.data.draws import Floats
 from nt_lightning.data.plan import Ints
 from nt_lightning.data.teacher_ranking import TeacherRanking, pearson, spearman, within_groups
-from nt_lightning.traces.scores import same_student
+from nt_lightning.traces.scores import same_student, same_weights
 
 FEW_PROMPTS = 50  # our choice
 CONFOUNDED = 0.3  # a "medium" correlation by Cohen's convention; our choice
@@ -48,13 +48,25 @@ def families_of(name: str) -> set[str]:
     return {family for family, pattern in FAMILIES.items() if re.search(pattern, last)}
 
 
-def another_student(scored_by: str, trained: str) -> Iterator[Warned]:
-    """Scores by a student that is not the one to be trained."""
+def another_student(info: Mapping[str, Any], trained: str) -> Iterator[Warned]:
+    """Scores by a student that is not the one to be trained, or not with its weights of today.
+
+    Args:
+        info: That of the scores.
+        trained: The student's name.
+    """
+    scored_by = info["model_name"]
     if not same_student(scored_by, trained):
         yield Warned(
             "another_student",
             f"the scores are by {scored_by!r} and the student is {trained!r}: what one finds "
             "natural the other may not",
+        )
+    elif not same_weights(info, trained):
+        yield Warned(
+            "other_weights",
+            f"the scores are from before the weights of {trained!r} changed: what those found "
+            "natural these may not",
         )
 
 

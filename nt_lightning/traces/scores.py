@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from nt_lightning.errors import UserError
 from nt_lightning.files import replacing_folder
+from nt_lightning.models import weights_fingerprint
 from nt_lightning.traces.column_folders import read_info, verified_info, write_info
 from nt_lightning.traces.pool import Pool
 
@@ -122,6 +123,17 @@ def same_student(one: str, other: str) -> bool:
     return Path(one).resolve() == Path(other).resolve()
 
 
+def same_weights(info: Mapping[str, Any], name: str) -> bool:
+    """Whether a student's folder has the weights that gave scores; other names tell by themselves.
+
+    Args:
+        info: That of the scores.
+        name: The student's.
+    """
+    known = info.get("model_fingerprint")
+    return known is None or not Path(name).is_dir() or known == weights_fingerprint(name)
+
+
 def find_scores(pool: Pool, folder: str | None = None, model_name: str | None = None) -> Scores:
     """The scores of exactly the traces of a pool.
 
@@ -132,8 +144,8 @@ def find_scores(pool: Pool, folder: str | None = None, model_name: str | None = 
         model_name: The student; ``None``: any.
 
     Raises:
-        UserError: There are none or several, they are another student's or of other traces, or a
-            byte is not what was written.
+        UserError: There are none or several, they are another student's, of older weights or of
+            other traces, or a byte is not what was written.
     """
     if folder is not None:
         return _of_pool(Path(folder), pool)
@@ -153,6 +165,15 @@ def find_scores(pool: Pool, folder: str | None = None, model_name: str | None = 
             f"them with\n{command}\nor name another student's with --data.scores FOLDER:\n"
             f"{_listed(there)}"
         )
+    if model_name is not None:
+        older = own
+        own = {path: info for path, info in own.items() if same_weights(info, model_name)}
+        if not own:
+            raise UserError(
+                f"the scores of {pool.folder} are from before the weights of {model_name!r} "
+                f"changed; make new ones with\n{command}\nor name one with --data.scores FOLDER:\n"
+                f"{_listed(older)}"
+            )
     if len(own) > 1:
         raise UserError(
             f"{pool.folder} has several scores; name one with --data.scores FOLDER:\n{_listed(own)}"
@@ -228,15 +249,25 @@ def write_scores(
 
 
 def _listed(infos: Mapping[Path, Mapping[str, Any]]) -> str:
-    return "\n".join(f"{path} ({_about(info)})" for path, info in infos.items())
+    """Folders with their students, what else tells them apart, and when they were made."""
+    told = {
+        key
+        for key in set().union(*infos.values()) - {"model_name", "created", "checksum", "sha256"}
+        if len({_short(info.get(key)) for info in infos.values()}) > 1
+    }
+    lines = []
+    for path, info in infos.items():
+        parts = [info["model_name"], *(f"{key} {_short(info.get(key))}" for key in sorted(told))]
+        lines.append(f"{path} ({', '.join([*parts, info['created'][:19]])})")
+    return "\n".join(lines)
 
 
-def _about(info: Mapping[str, Any]) -> str:
-    """What tells scores apart."""
-    splitter = info.get("splitter", {}).get("class")
-    parts = [info["model_name"], info.get("dtype"), splitter, info.get("windows")]
-    parts.append(info["created"][:19])
-    return ", ".join(str(part) for part in parts if part is not None)
+def _short(value: Any) -> str:
+    """A value of ``info.json`` on a line: of a splitter its class and arguments."""
+    if isinstance(value, Mapping):
+        value = {name: one for name, one in value.items() if name != "sources"}
+        return " ".join(f"{name}={_short(one)}" for name, one in value.items())
+    return str(value)[:40]
 
 
 def _of_pool(folder: Path, pool: Pool) -> Scores:

@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from nt_lightning.data.score_warnings import another_student
 from nt_lightning.errors import UserError
+from nt_lightning.models import weights_fingerprint
 from nt_lightning.traces.scores import (
     Scores,
     find_scores,
@@ -98,6 +100,41 @@ def test_those_of_the_student(pool, tmp_path):
     with pytest.raises(UserError, match=r"several scores") as raised:
         find_scores(pool, model_name="student")
     assert str(other) not in str(raised.value)
+
+
+def test_what_tells_several_apart_is_said(pool):
+    own = {"splitter": {"class": "FixedTokenSteps", "sources": ["0f"], "arguments": {"size": 8}}}
+    add_scores(pool, {"galp": [0.0] * 3}, key="1", dtype="float32", **own)
+    own["splitter"] = {**own["splitter"], "arguments": {"size": 9}}
+    add_scores(pool, {"galp": [0.0] * 3}, key="2", dtype="float32", **own)
+    shutil.rmtree(scores_folder(pool.folder, "0"))
+    with pytest.raises(UserError) as raised:
+        find_scores(pool)
+    first, second = str(raised.value).splitlines()[1:]
+    assert "scores-1 (student, splitter class=FixedTokenSteps arguments=size=8, 20" in first
+    assert "arguments=size=9" in second
+    assert "float32" not in first + second
+
+
+def test_scores_of_older_weights(pool, tmp_path):
+    """The student's folder has been written again, as by a second export."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"old")
+    known = weights_fingerprint(str(folder))
+    made = add_scores(pool, {}, key="1", student=str(folder), model_fingerprint=known)
+    assert find_scores(pool, model_name=str(folder)).folder == made
+    (folder / "model.safetensors").write_bytes(b"trained")
+    said = "before the weights of '.*mine' changed; make new ones with\n.*\n.*\n.*scores-1 "
+    with pytest.raises(UserError, match=said):
+        find_scores(pool, model_name=str(folder))
+    info = find_scores(pool, str(made), str(folder)).info
+    assert [one.code for one in another_student(info, str(folder))] == ["other_weights"]
+    known = weights_fingerprint(str(folder))
+    new = add_scores(pool, {}, key="2", student=str(folder), model_fingerprint=known)
+    assert find_scores(pool, model_name=str(folder)).folder == new
+    assert not list(another_student(find_scores(pool, str(new)).info, str(folder)))
 
 
 def test_scores_of_other_traces(pool, tmp_path):
