@@ -1,6 +1,8 @@
 """``score`` as a user runs it: right scores, nothing computed twice, mistakes in one line."""
 
+import ast
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,6 +139,7 @@ def test_scores_are_those_of_each_response_alone(pool, student):
     assert found.info["windows"] == [0, 1, 2]
     assert found.info["dtype"] == "float32"
     assert found.info["model_type"] == "llama"
+    assert (found.info["device"], found.info["incomplete"]) == ("cpu", 0)
     assert found.info["splitter"]["class"] == "SentenceSteps"
 
 
@@ -230,6 +233,43 @@ def test_two_processes_give_the_same_tables(pool, student, script, tmp_path, sma
     whole = save_tiny_pool(tmp_path / "whole", NUM)
     assert run(whole, student) == 0
     assert all(one.equals(two) for one, two in zip(tables_of(pool), tables_of(whole), strict=True))
+
+
+def test_a_block_is_left_for_two_processes(pool, student, script, small_blocks, monkeypatch):
+    """What an interrupted run on many devices leaves: some of them have nothing to do."""
+    monkeypatch.setattr(blocks.BlockFiles, "remove", lambda self: None)
+    assert run(pool, student) == 0
+    right = tables_of(pool)
+    shutil.rmtree(find_scores(Pool(pool)).folder)
+    (left, *kept) = sorted(Path(pool).glob("columns/.scores-*/block-*.parquet"))
+    assert kept
+    left.unlink()
+    process = start(script, 0, pool, student, "--trainer.devices", 2, "--trainer.strategy", "ddp")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "across ranks is zero" not in err
+    assert all(one.equals(two) for one, two in zip(tables_of(pool), right, strict=True))
+
+
+def test_blocks_of_another_device_are_not_continued(tmp_path):
+    folders = {blocks.BlockFiles(tmp_path / "scores", name).folder for name in ("cpu", "cuda")}
+    assert len(folders) == 2
+
+
+def test_an_error_ends_the_progress_bar(pool, student, monkeypatch, capsys):
+    closed = []
+    close = NaturalnessScorer.close_progress
+    monkeypatch.setattr(
+        NaturalnessScorer, "close_progress", lambda self: (closed.append(self), close(self))
+    )
+
+    def refuse(self, row):
+        raise UserError("no")
+
+    monkeypatch.setattr(NaturalnessScorer, "score_row", refuse)
+    assert "no" in refused(capsys, pool, student)
+    (scorer,) = closed
+    assert not scorer._progress._exit_callbacks
 
 
 # -- bad input -------------------------------------------------------------------------------------
@@ -342,7 +382,7 @@ def test_a_damaged_block_is_named(pool, student, script, small_blocks, capsys):
 
 
 def test_a_missing_block_is_not_a_damaged_one(tmp_path):
-    files = blocks.BlockFiles(tmp_path / "scores")
+    files = blocks.BlockFiles(tmp_path / "scores", "cpu")
     with pytest.raises(UserError, match="block-000003.parquet is missing; give the command again"):
         files.read(blocks.Block(3, 0, 1), steps=False)
 
@@ -516,17 +556,43 @@ def test_the_dtype_decides_the_folder(pool, student):
     assert len(list(Path(pool).glob("columns/scores-*"))) == 2
 
 
-def test_the_code_that_decides_is_known_by_its_files():
-    folder = Path(scoring_data.__file__).parent
-    assert {path.stem for path in folder.glob("*.py")} >= set(scoring_data.DECIDING)
-    assert scoring_data._code_digest() == scoring_data._code_digest()
+# modules that deciding ones import and that change no value
+NOT_DECIDING = {
+    *("errors", "files", "manners", "traces/pool", "student/responses", "student/loading"),
+    *("student/module", "student/host_memory", "student/naturalness/data", "evaluation/progress"),
+    "student/loss",  # a record and the size of a part
+}
+
+
+def test_what_deciding_code_imports_decides_or_is_known_not_to():
+    found = set()
+    for name in scoring_data.DECIDING:
+        tree = ast.parse((ROOT / "nt_lightning" / f"{name}.py").read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("nt_lightning."):
+                names = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+                paths = [one.partition(".")[2].replace(".", "/") for one in names]
+                found |= {one for one in paths if (ROOT / "nt_lightning" / f"{one}.py").is_file()}
+    assert found - set(scoring_data.DECIDING) - NOT_DECIDING == set()
+    assert {"student/head", "student/attention", "traces/formatting"} <= found
+
+
+@pytest.mark.parametrize("name", ["student/head", "student/naturalness/verify"])
+def test_an_edit_of_deciding_code_is_known(monkeypatch, name):
+    before = scoring_data._code_digest.__wrapped__()
+    plain = scoring_data.sha256_file
+    edited = ROOT / "nt_lightning" / f"{name}.py"
+    monkeypatch.setattr(
+        scoring_data, "sha256_file", lambda file: "x" if file == edited else plain(file)
+    )
+    assert scoring_data._code_digest.__wrapped__() != before
 
 
 def test_overwrite_takes_no_block_that_was_left(pool, student, monkeypatch):
     """Blocks of an interrupted run, of these limits and of others, with scores that are wrong."""
     assert run(pool, student) == 0
     (folder,) = Path(pool).glob("columns/scores-*")
-    files = blocks.BlockFiles(folder)
+    files = blocks.BlockFiles(folder, "cpu")
     right = tables_of(pool)
     with monkeypatch.context() as patch:
         patch.setattr(blocks.BlockFiles, "remove", lambda self: None)

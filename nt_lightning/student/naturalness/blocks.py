@@ -73,10 +73,11 @@ class BlockFiles:
 
     Args:
         folder: Where the scores are to lie; the blocks lie beside it until all are there.
+        device: Type of the device that computes them; blocks of another one are not continued.
     """
 
-    def __init__(self, folder: Path) -> None:
-        mark = digest([NUM_BLOCKS, BLOCK_CHARACTERS])[:8]
+    def __init__(self, folder: Path, device: str) -> None:
+        mark = digest([NUM_BLOCKS, BLOCK_CHARACTERS, device])[:8]
         self._begin = f".{folder.name}-"
         self.folder = folder.with_name(f"{self._begin}{mark}.work")
 
@@ -93,7 +94,10 @@ class BlockFiles:
         """A block's scores, or its steps' scores."""
         file = self._file(block)
         if not file.is_file():
-            raise UserError(f"{file} is missing; give the command again")
+            raise UserError(
+                f"{file} is missing; give the command again, with the pool on a disk that all "
+                "machines share"
+            )
         try:
             table = pq.read_table(file)
         except (OSError, pa.ArrowException):
@@ -106,7 +110,7 @@ class BlockFiles:
         return table.select(names)
 
     def remove(self) -> None:
-        """Remove all of them, and those of the same scores in blocks of other limits."""
+        """Remove all of them, and those of the same scores by other limits or devices."""
         for folder in self.folder.parent.glob(f"{self._begin}*.work"):
             shutil.rmtree(folder, ignore_errors=True)
 

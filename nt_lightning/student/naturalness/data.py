@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 from lightning.pytorch import LightningDataModule
 
+import nt_lightning
 from nt_lightning.data.assemble import open_pool
 from nt_lightning.data.identity import own_arguments, sources_of
 from nt_lightning.errors import UserError
@@ -28,13 +29,19 @@ from nt_lightning.student.naturalness.layout import (
     plan_response,
 )
 from nt_lightning.student.naturalness.rows import ScoringBatch, make_batch
-from nt_lightning.traces import steps
 from nt_lightning.traces.formatting import PromptFormatter
 from nt_lightning.traces.pool import Pool, PoolMaker
 from nt_lightning.traces.steps import ColumnSteps, SentenceSteps, StepSplitter
 
 TEXTS = ("id", "teacher", "question", "reasoning", "answer")
-DECIDING = ("layout", "rows", "attention", "tokens", "scores", "encode")  # modules, with the steps'
+# modules that decide values; an edit of one makes older scores and blocks stale
+DECIDING = (
+    *(f"student/naturalness/{name}" for name in (
+        "layout", "rows", "attention", "tokens", "scores", "encode", "blocks", "verify", "scorer",
+    )),
+    *("student/attention", "student/head"),
+    *("traces/steps", "traces/formatting", "traces/modes"),
+)  # fmt: skip
 PACKAGES = ("torch", "transformers", "tokenizers")
 
 
@@ -95,8 +102,10 @@ class ResponseScoring(LightningDataModule):
         self.max_tokens = max_tokens
         self.system_prompt = system_prompt
         self.spec = ScoreSpec(windows=tuple(windows), ifd=ifd)
-        self.files = BlockFiles(Path("scores"))
+        self.files = BlockFiles(Path("scores"), "cpu")
         self._mine: list[Block] = []
+        # a few blocks may be left for many devices
+        self.allow_zero_length_dataloader_with_multiple_devices = True
 
     @cached_property
     def pool(self) -> Pool:
@@ -136,7 +145,7 @@ class ResponseScoring(LightningDataModule):
 
     @cached_property
     def made_by(self) -> dict[str, Any]:
-        """What the scores depend on, but for the precision of the products."""
+        """What the scores depend on, but for the precision and the device of the products."""
         return {
             "model_name": self.model_name,
             "model_fingerprint": weights_fingerprint(self.model_name),
@@ -151,9 +160,9 @@ class ResponseScoring(LightningDataModule):
             "versions": {name: version(name) for name in PACKAGES},
         }
 
-    def store_in(self, folder: Path) -> None:
-        """Name the folder of the scores, beside which finished blocks are kept."""
-        self.files = BlockFiles(folder)
+    def store_in(self, folder: Path, device: str) -> None:
+        """Name the folder of the scores, beside which finished blocks of a device are kept."""
+        self.files = BlockFiles(folder, device)
 
     def prepare_data(self) -> None:
         """Make the pool where the cache does not hold it."""
@@ -239,6 +248,6 @@ def _about(splitter: StepSplitter) -> dict[str, Any]:
 
 @cache
 def _code_digest() -> str:
-    """Digest of the code that decides values: an edit of it makes older scores and blocks stale."""
-    files = [Path(__file__).with_name(f"{name}.py") for name in DECIDING]
-    return digest([sha256_file(file) for file in (*files, Path(steps.__file__))])
+    """Digest of the code that decides values."""
+    package = Path(nt_lightning.__file__).parent
+    return digest([sha256_file(package / f"{name}.py") for name in DECIDING])

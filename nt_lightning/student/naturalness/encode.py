@@ -29,9 +29,9 @@ class ResponseEncoder:
     """Tokenises a response once and cuts its tokens into steps.
 
     Args:
-        formatter: Renders the question as training and inference do.
+        formatter: Renders the question as training and inference do, without the instruction of a
+            mode (our choice).
         splitter: Where steps begin.
-        mode: Instruction behind the question; none is our choice.
         scored_text: ``plain`` is reasoning, empty line, answer; ``tagged`` has the think tags and
             the end of turn, as training labels them. Plain is our choice.
 
@@ -43,7 +43,6 @@ class ResponseEncoder:
         self,
         formatter: PromptFormatter,
         splitter: StepSplitter = SentenceSteps(),
-        mode: ThinkMode = PLAIN_QUESTION,
         scored_text: ScoredText = "plain",
     ) -> None:
         backend: Any = getattr(formatter.tokenizer, "backend_tokenizer", None)
@@ -52,7 +51,7 @@ class ResponseEncoder:
                 f"the tokenizer of {formatter.tokenizer.name_or_path!r} is a slow one, which does "
                 "not say where its tokens lie in the text; naturalness needs a fast tokenizer"
             )
-        self.formatter, self.splitter, self.mode = formatter, splitter, mode
+        self.formatter, self.splitter = formatter, splitter
         self.scored_text = scored_text
         self._backend = copy.deepcopy(backend)
         self._backend.post_processor = None  # a byte-level one trims blanks off the offsets
@@ -95,7 +94,7 @@ class ResponseEncoder:
             spans, unscored = [(0, len(text))] if text else [], str(why)
         self._check(spans, text, trace_id)
         lengths = _ints(step_lengths(starts, spans))
-        prompt = _ints(self.formatter.prompt_ids(question, self.mode))
+        prompt = _ints(self.formatter.prompt_ids(question, PLAIN_QUESTION))
         first = _ints(starts)[np.cumsum(lengths) - lengths]
         return ResponseTokens(trace_id, prompt, _ints(ids), lengths, first, unscored)
 

@@ -26,11 +26,12 @@ log = logging.getLogger(__name__)
 def score_responses(
     trainer: Trainer, scorer: NaturalnessScorer, data: ResponseScoring, *, overwrite: bool
 ) -> Scores | None:
-    """Score a pool's responses and store the scores beside it.
+    """Score a pool's responses and store the scores in its folder.
 
     What finished blocks hold is not computed again, so an interrupted command goes on where it
     was; what is there as a whole is only read. ``overwrite`` begins anew every time, also where an
-    earlier one was interrupted: its blocks may come from what was to be overwritten.
+    earlier one was interrupted: its blocks may come from what was to be overwritten. Several
+    machines need the pool on a disk that they share.
 
     At the end the processes wait for each other. Under NCCL they give up after half an hour, where
     one has that much more to do; the blocks are kept then, and the same command goes on.
@@ -52,12 +53,13 @@ def score_responses(
     made_by = {**data.made_by, "dtype": scorer.dtype_name}
     folder = scores_folder(data.pool.folder, digest(made_by)[:16])
     first = getattr(rank_zero_only, "rank", 0) == 0
-    if folder.is_dir() and not overwrite:
+    data.store_in(folder, trainer.strategy.root_device.type)
+    done = folder.is_dir() and not overwrite
+    if first and (done or overwrite):
+        data.files.remove()  # before the first process says which blocks are missing
+    if done:
         log.info("scores are already there: %s", folder)
         return open_scores(folder) if first else None
-    data.store_in(folder)
-    if overwrite and first:
-        data.files.remove()  # before the first process says which blocks are missing
     _predict(trainer, scorer, data, "begins anew" if overwrite else "goes on with the others")
     trainer.strategy.barrier()  # all blocks are written
     if not trainer.is_global_zero:
@@ -75,6 +77,8 @@ def _predict(
         kept = f"{data.num_stored} of {len(data.pool)} responses are kept"
         log.warning("stopped; %s, the same command %s", kept, again)
         raise
+    finally:
+        scorer.close_progress()  # Lightning calls no hook for it where an error ends predict
 
 
 def _put_together(
@@ -87,7 +91,8 @@ def _put_together(
         **made_by,
         "nt_lightning": version("nt_lightning"),
         "model_type": base_model(scorer.model).config.get_text_config().model_type,
-        "unscored": len(table) - table["galp"].is_valid().to_numpy().sum().item(),
+        "device": data.trainer.strategy.root_device.type,  # type: ignore[union-attr]
+        "incomplete": len(table) - table["unscored_reason"].null_count,
     }
     write_scores(folder, table, (files.read(block, steps=True) for block in blocks), info)
     files.remove()

@@ -96,7 +96,10 @@ class NaturalnessScorer(StudentModule):
         self._report(self._num_done)
 
     def on_predict_end(self) -> None:
-        """End the progress bar; there are no files of responses to put together."""
+        """There are no files of responses to put together."""
+
+    def close_progress(self) -> None:
+        """End the progress bar, also where an error has ended ``predict``."""
         self._progress.close()
 
     def score_batch(self, batch: ScoringBatch) -> list[ResponseScores]:

@@ -17,6 +17,7 @@ from nt_lightning.student.naturalness.rows import make_batch
 
 TOLERANCE = 1e-3
 FEW_LAYERS, FEW_WORDS = 6, 64
+CUDA = "cuda"
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 # Rotary embeddings that transformers changes for all of a row when one position in it is beyond
 # the length before the extension.
@@ -88,8 +89,9 @@ def _gap(model: Any) -> float:
     """Largest difference of hidden states, relative to the largest state (or 1)."""
     inner = base_model(model)
     device = next(model.parameters()).device
-    ids = np.arange(1, 25) % inner.config.get_text_config().vocab_size
-    tokens = ResponseTokens("check", ids[:7], ids[7:], np.array([5, 1, 6, 5]))
+    times = 8 if device.type == CUDA else 1  # a block of FlexAttention has 128 tokens
+    ids = np.arange(1, 8 + 17 * times) % inner.config.get_text_config().vocab_size
+    tokens = ResponseTokens("check", ids[:7], ids[7:], times * np.array([5, 1, 6, 5]))
     spec = ScoreSpec(windows=(0, 1))
     batch = make_batch([plan_response(tokens, spec)], spec, 10**6)
     (row,) = batch.rows

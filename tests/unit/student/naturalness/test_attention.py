@@ -11,6 +11,7 @@ LAYOUTS = {
     "runs": (Segment(5, (7, 1, 4)),),
     "two segments": (Segment(5, (7, 1)), Segment(0, (6,)), Segment(3, (2, 9, 2))),
     "longer than a chunk": (Segment(20, (150, 70)), Segment(40, (30,))),
+    "a run without a token": (Segment(5, (7, 0)), Segment(0, (0,)), Segment(3, (0, 2))),
 }
 
 
@@ -45,10 +46,10 @@ def dense(query, key, value, mask, scaling, softcap):
     return (scores.masked_fill(~mask, float("-inf")).softmax(-1) @ value).transpose(1, 2)
 
 
-def make(segments):
+def make(segments, width=8):
     total = sum(prefix + sum(runs) for prefix, runs in segments)
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(1, heads, total, 8, generator=generator) for heads in (4, 2, 2)]
+    return [torch.randn(1, heads, total, width, generator=generator) for heads in (4, 2, 2)]
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +75,22 @@ def test_mask_mod_is_the_dense_mask(segments, window):
     place = torch.arange(index.shape[1])
     found = visible(index, window)(None, None, place[:, None], place[None])
     assert torch.equal(found, dense_mask(segments, window))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("window", [None, 60, 300])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-3), (torch.bfloat16, 3e-2)])
+def test_flex_attention_on_a_gpu(window, softcap, dtype, allowed):
+    """Rows of many blocks, runs within a block and across them, a torn prefix, none at all."""
+    segments = (Segment(200, (150, 70, 0, 1)), Segment(0, (300,)), Segment(40, (30,) * 12))
+    inputs = [part.to(dtype) for part in make(segments, 64)]
+    on_gpu = [part.cuda() for part in inputs]
+    found, _ = nt_runs(None, *on_gpu, None, None, RunLayout(segments), window, softcap)
+    exact = [part.float() for part in inputs]
+    want = dense(*exact, dense_mask(segments, window), None, softcap)
+    torch.testing.assert_close(found.float().cpu(), want, atol=allowed, rtol=allowed)
 
 
 def test_masks_are_made_once_for_all_layers():

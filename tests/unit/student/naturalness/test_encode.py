@@ -61,10 +61,10 @@ def test_a_part_that_is_not_there(reasoning, answer, text):
     assert (len(found.step_lengths) == 0) == (text == "")
 
 
-def test_the_mode_stands_behind_the_question():
-    mode = ThinkMode("direct", "Answer directly")
-    found = ResponseEncoder(FORMATTER, mode=mode).encode("a", QUESTION, None, ANSWER)
-    assert found.prompt.tolist() == FORMATTER.prompt_ids(QUESTION, mode)
+def test_no_instruction_stands_behind_the_question():
+    found = ResponseEncoder(FORMATTER).encode("a", QUESTION, None, ANSWER)
+    assert found.prompt.tolist() == FORMATTER.prompt_ids(QUESTION, ThinkMode("none", ""))
+    assert found.prompt.tolist() != FORMATTER.prompt_ids(QUESTION, ThinkMode("x", "Answer"))
 
 
 @pytest.mark.parametrize("scored_text", ["plain", "tagged"])

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig
 
 from nt_lightning.errors import UserError
-from nt_lightning.student.naturalness import attention
+from nt_lightning.student.naturalness import attention, verify
 from nt_lightning.student.naturalness.verify import exact_context, verify_runs
 from tests.naturalness import load_scorer
 from tests.tiny import save_tiny_student
@@ -29,6 +29,17 @@ def test_a_known_family_passes_and_keeps_its_state(model):
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gemma2", "gemma3_text", "mistral"])
 def test_a_family_passes_in_bfloat16_too(tmp_path, family):
     verify_runs(load_scorer(save_tiny_student(tmp_path, family), (0,)).model.bfloat16())
+
+
+def test_the_sample_for_a_gpu_has_several_blocks(model, monkeypatch):
+    """Eight times as long there; here on the CPU, by its own attention."""
+    seen = []
+    embedding = model.get_input_embeddings()
+    hook = embedding.register_forward_hook(lambda _, ids, out: seen.append(ids[0].numel()))
+    monkeypatch.setattr(verify, "CUDA", "cpu")
+    verify_runs(model)
+    hook.remove()
+    assert seen[0] > 2 * 128
 
 
 def test_an_unknown_layer_is_refused(model, monkeypatch):
