@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from nt_lightning.data.plan import Ints
 from nt_lightning.data.score_warnings import confounded, same_family, step_length_correlation
 from nt_lightning.data.scored import Competing, competing
 from nt_lightning.data.teacher_ranking import spearman
-from nt_lightning.data.teacher_report import teacher_report
+from nt_lightning.data.teacher_report import matrix_of, nothing_in_common, teacher_report
 from nt_lightning.errors import UserError
 from nt_lightning.traces.pool import Pool
 from nt_lightning.traces.scores import Scores
@@ -26,7 +25,7 @@ DIGITS = 6
 
 
 def main_score(scores: Scores) -> str:
-    """The score that a report is about: local naturalness with the widest window.
+    """The score that a report is about: local naturalness with the last window in order.
 
     Raises:
         UserError: There is no local score.
@@ -55,7 +54,8 @@ def score_report(pool: Pool, scores: Scores, *, seed: int = 0) -> dict[str, Any]
         seed: Seed of the bootstrap and of the points that are drawn.
 
     Returns:
-        ``responses`` and ``unscored`` (counts by reason), ``teachers``, ``windows``, ``lengths``,
+        ``responses``, ``unscored`` (those without the main score), ``incomplete`` (those without
+        some score, by the reason), ``teachers``, ``windows``, ``lengths``,
         ``distributions`` and ``points``. Where no question has all teachers, ``teachers`` is
         ``None``, ``not_compared`` the reason, and ``score_correlations`` and ``warnings``, else
         in ``teachers``, stand beside it.
@@ -70,9 +70,10 @@ def score_report(pool: Pool, scores: Scores, *, seed: int = 0) -> dict[str, Any]
         "student": scores.info["model_name"],
         "made_by": {k: v for k, v in scores.info.items() if k not in ("sha256", "checksum")},
         "responses": len(pool),
-        "unscored": _unscored(scores),
+        "unscored": int((~np.isfinite(found.better(main))).sum()),
+        "incomplete": _incomplete(scores),
     }
-    if reason := _nothing_in_common(found, main):
+    if reason := nothing_in_common(found, main):
         report |= {"teachers": None, "not_compared": reason, **_not_compared(found, main)}
     else:
         report["teachers"] = teacher_report(found, main, seed=seed)
@@ -83,29 +84,18 @@ def score_report(pool: Pool, scores: Scores, *, seed: int = 0) -> dict[str, Any]
     return report
 
 
-def _unscored(scores: Scores) -> dict[str, int]:
+def _incomplete(scores: Scores) -> dict[str, int]:
     """Responses without some score, by the kind of reason: reasons differ in their numbers."""
     reasons = scores.table["unscored_reason"].drop_null().to_pylist()
     kinds = Counter(re.sub(r"\d+(, \d+)*", "…", reason) for reason in reasons)
     return dict(kinds.most_common())
 
 
-def _nothing_in_common(found: Competing, main: str) -> str | None:
-    """Why teachers cannot be compared, if they cannot."""
-    scored = np.isfinite(found.better(main))
-    pairs = np.unique(np.stack([found.prompts[scored], found.teachers[scored]]), axis=1)
-    if (np.bincount(pairs[0]) == len(found.names)).any():
-        return None
-    counts = np.bincount(pairs[1], minlength=len(found.names)).tolist()
-    said = (f"{name}: {count:,}" for name, count in zip(found.names, counts, strict=True))
-    return f"no question has {main} for all teachers (questions with it: {', '.join(said)})"
-
-
 def _not_compared(found: Competing, main: str) -> dict[str, Any]:
     """What ``teacher_report`` would tell that needs no comparison of teachers."""
     names = [main, *(name for name in found.scores.names if name != main)]
-    better = [found.better(name) for name in names]
-    step_length = step_length_correlation(better[0], found.step_tokens, found.teachers)
+    better = {name: found.better(name) for name in names}
+    step_length = step_length_correlation(better[main], found.step_tokens, found.teachers)
     info = found.scores.info
     warnings = [
         *same_family(str(info["model_name"]), found.names, info.get("model_type", "")),
@@ -113,21 +103,12 @@ def _not_compared(found: Competing, main: str) -> dict[str, Any]:
     ]
     return {
         "warnings": [warning._asdict() for warning in warnings],
-        "score_correlations": {"spearman": _correlations(better), "scores": names},
+        "score_correlations": {"spearman": matrix_of(better, spearman), "scores": names},
     }
 
 
-def _correlations(parts: Sequence[Floats]) -> list[list[float | None]]:
-    """Rank correlation of each two, symmetric."""
-    lines: list[list[float | None]] = [[None] * len(parts) for _ in parts]
-    for line, one in enumerate(parts):
-        for column, two in enumerate(parts[: line + 1]):
-            lines[line][column] = lines[column][line] = _rounded(spearman(one, two))
-    return lines
-
-
 def _windows(found: Competing) -> list[dict[str, Any]]:
-    """Each window: mean by teacher, and how much it orders responses as the widest one does.
+    """Each window: mean by teacher, and how much it orders responses as the last one does.
 
     Over the responses that have every window, so that windows differ in nothing else: those that
     are too long for a wide window are no easier with a narrow one.
@@ -135,7 +116,7 @@ def _windows(found: Competing) -> list[dict[str, Any]]:
     names = local_scores(found.scores)
     columns = {name: found.better(name) for name in names}
     known = np.isfinite(np.stack(list(columns.values()))).all(0)
-    teachers, widest = found.teachers[known], columns[names[-1]][known]
+    teachers, last = found.teachers[known], columns[names[-1]][known]
     lines = []
     for name, column in columns.items():
         values = column[known]
@@ -146,7 +127,7 @@ def _windows(found: Competing) -> list[dict[str, Any]]:
                 "responses": len(values),
                 "mean": _mean(values),
                 "teachers": dict(zip(found.names, means, strict=True)),
-                "rank_correlation": _rounded(spearman(values, widest)),
+                "rank_correlation": _rounded(spearman(values, last)),
             }
         )
     return lines
@@ -168,7 +149,7 @@ def _lengths(found: Competing) -> list[dict[str, Any]]:
 
 
 def _distributions(found: Competing, name: str) -> dict[str, dict[str, Any]]:
-    """Quantiles of a score as it is stored, by teacher."""
+    """Quantiles of a score as it is stored, by teacher; the mean of ``rsr`` is that of ratios."""
     values = found.scores.column(name)[found.rows]
     lines = {}
     for number, teacher in enumerate(found.names):

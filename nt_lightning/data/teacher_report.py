@@ -53,7 +53,8 @@ def teacher_report(
     ratios |= {name: found.ratio(name) for name in found.scores.names if name not in ratios}
     rankings = _rankings(found, ratios, draws, seed)
     if score not in rankings:
-        raise UserError(_nothing_in_common(found, score))
+        why = nothing_in_common(found, score)
+        raise UserError(f"{why}; name those to compare with data.teachers")
     better = {name: found.better(name) for name in ratios}
     step_length = {
         name: step_length_correlation(values, found.step_tokens, found.teachers)
@@ -72,7 +73,7 @@ def teacher_report(
         "student": student,
         "rankings": [_ranked(name, one, found.names) for name, one in rankings.items()],
         "rank_correlations": _between({name: one.mean for name, one in rankings.items()}),
-        "score_correlations": {"spearman": _matrix(better, spearman), "scores": list(better)},
+        "score_correlations": {"spearman": matrix_of(better, spearman), "scores": list(better)},
         "step_length": [_step_length(name, one) for name, one in step_length.items()],
         "warnings": [warning._asdict() for warning in warnings],
     }
@@ -90,21 +91,19 @@ def _rankings(
 
 def _between(means: Mapping[str, Floats]) -> dict[str, Any]:
     """Correlations between rankings of the teachers."""
-    found = {"spearman": _matrix(means, spearman), "kendall": _matrix(means, kendall)}
+    found = {"spearman": matrix_of(means, spearman), "kendall": matrix_of(means, kendall)}
     return {**found, "scores": list(means)}
 
 
-def _nothing_in_common(found: Competing, score: str) -> str:
-    """Why teachers cannot be compared."""
+def nothing_in_common(found: Competing, score: str) -> str | None:
+    """Why teachers cannot be compared by a score, if they cannot."""
     scored = np.isfinite(found.better(score))
-    counts = [
-        f"{name}: {len(set(found.prompts[scored & (found.teachers == number)]))}"
-        for number, name in enumerate(found.names)
-    ]
-    return (
-        f"no question has {score} for all teachers (questions with it: {', '.join(counts)}); "
-        "name those to compare with data.teachers"
-    )
+    pairs = np.unique(np.stack([found.prompts[scored], found.teachers[scored]]), axis=1)
+    if (np.bincount(pairs[0]) == len(found.names)).any():
+        return None
+    counts = np.bincount(pairs[1], minlength=len(found.names)).tolist()
+    said = (f"{name}: {count:,}" for name, count in zip(found.names, counts, strict=True))
+    return f"no question has {score} for all teachers (questions with it: {', '.join(said)})"
 
 
 def _ranked(score: str, found: TeacherRanking, names: list[str]) -> dict[str, Any]:
@@ -127,7 +126,7 @@ def _ranked(score: str, found: TeacherRanking, names: list[str]) -> dict[str, An
     }
 
 
-def _matrix(values: Mapping[str, Floats], correlation: Correlation) -> list[list[float | None]]:
+def matrix_of(values: Mapping[str, Floats], correlation: Correlation) -> list[list[float | None]]:
     """Correlation of each two, symmetric."""
     lines: list[list[float | None]] = [[None] * len(values) for _ in values]
     parts = list(values.values())

@@ -139,7 +139,7 @@ def _distributions(report: Report, teachers: Sequence[Teacher]) -> Markup:
 
 
 def _windows(report: Report, teachers: Sequence[Teacher]) -> Markup:
-    """Mean by teacher, and rank correlation with the widest, over the windows."""
+    """Mean by teacher, and rank correlation with the last, over the windows."""
     windows = report["windows"]
     labels = [window_label(one["window"]) for one in windows]
     figure = _figure(max(3.4, 0.2 * len(teachers) + 0.7))
@@ -164,7 +164,7 @@ def _windows(report: Report, teachers: Sequence[Teacher]) -> Markup:
         axes.set_xlabel("window")
     _legend(figure, teachers)
     said = (f"{label}: {value:.2f}" for label, value in zip(labels, like, strict=True))
-    alt = "Mean local naturalness per window; rank correlation with the widest: "
+    alt = "Mean local naturalness per window; rank correlation with the last: "
     return _svg(figure, alt + ", ".join(said).replace("nan", "–"))
 
 

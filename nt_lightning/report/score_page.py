@@ -119,11 +119,9 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         if key in made:
             yield name, str(made[key])[:19]
     yield "teachers", f"{len(report['points']['teachers']):,}"
-    unscored = report["unscored"]
-    if not unscored:
-        yield "unscored", "none"
-    for reason, count in unscored.items():
-        yield "unscored", f"{count:,}: {reason}"
+    yield f"without {report['score']}", f"{report['unscored']:,}"
+    for reason, count in report["incomplete"].items():
+        yield "without some score", f"{count:,}: {reason}"
 
 
 def _ranks(teachers: Report) -> dict[str, Any]:

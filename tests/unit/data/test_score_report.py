@@ -40,7 +40,7 @@ def report_of(folder: Path, responses: list[Response], **keywords: Any) -> dict[
 def test_numbers_by_hand(tmp_path: Path) -> None:
     report = report_of(tmp_path, RESPONSES)
     assert (report["score"], report["student"], report["responses"]) == ("lalp_4", "student", 4)
-    assert report["unscored"] == {}
+    assert (report["unscored"], report["incomplete"]) == (0, {})
     assert report["made_by"]["model_name"] == "student"
     assert report["teachers"]["teacher"] == "a"
     assert report["teachers"]["rankings"][0]["common_prompts"] == 2
@@ -114,7 +114,9 @@ def test_reasons_that_differ_in_numbers_are_one(tmp_path: Path) -> None:
         None,
     ]
     responses = [one(f"q{n}", "a", -1.0, unscored_reason=why) for n, why in enumerate(reasons)]
-    assert report_of(tmp_path, responses)["unscored"] == {
+    report = report_of(tmp_path, responses)
+    assert report["unscored"] == 0  # they lack another score than the main one
+    assert report["incomplete"] == {
         "the question has … tokens; the student reads …": 2,
         "the question and the longest runs for windows of … steps are too long; the student "
         "reads …": 1,
@@ -140,7 +142,7 @@ def test_no_response_has_a_score(tmp_path: Path) -> None:
     none = {"galp": None, "length": None, "scored_steps": None, "unscored_reason": reason}
     responses = [one("q0", teacher, None, **none) for teacher in "ab"]
     report = report_of(tmp_path, responses)
-    assert report["unscored"] == {reason: 2}
+    assert (report["unscored"], report["incomplete"]) == (2, {reason: 2})
     assert report["teachers"] is None
     assert report["windows"][0]["mean"] is None
     assert report["distributions"]["lalp_4"]["a"] == {

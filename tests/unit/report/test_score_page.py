@@ -140,7 +140,7 @@ def test_the_page_and_its_numbers(report: dict[str, Any], tmp_path: Path) -> Non
     )]  # fmt: skip
     assert places == sorted(places)
     for wanted in (
-        "0123456789abcdef", "SentenceSteps(merge=4)", "float32", "plain", "unscored none",
+        "0123456789abcdef", "SentenceSteps(merge=4)", "float32", "plain", "without lalp_4 0",
         "0, 4; the score is that of the last",
         "Over the 60 questions with lalp_4 for all teachers",
         "both of the family Qwen: a student finds its own family's responses more natural.",
@@ -197,7 +197,7 @@ def test_texts_are_inert_and_whole(tmp_path: Path) -> None:
     found = report_of(tmp_path, [EVIL, "b"], 3, ["0", "4"], student=EVIL)
     found["steps"] = {"most": [step(EVIL)], "least": []}
     found["made_by"]["dtype"] = EVIL
-    found["unscored"] = {EVIL: 1}
+    found["incomplete"] = {EVIL: 1}
     page = Page(render_score_page(found))
     assert not {"script", "img"} & set(page.tags)
     assert not [name for _, name, _ in page.given if name.startswith("on")]
