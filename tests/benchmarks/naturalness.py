@@ -4,10 +4,9 @@ Local naturalness of real DeepSeek-R1 traces by SmolLM2-135M, float32, one threa
 scoring of every window 0..4 (``all``) and of window 4 alone (``one``), each with the whole response
 and its ranks, against a pass over the whole responses alone (``global``), against the definition
 (``naive``: one forward per step, batch 1, head on scored rows) and against ``padded`` batches of 16
-with the model's own logits, in the order of the traces, and once more ``sorted`` by length. These
-three compute window 4 and the whole. The traces are shared out over the pairs, so that load that
-comes and goes meets all sides alike; the warm-up has one trace. 50 traces should take
-about two hours (a guess by single sides); ``--traces 4 --pairs 2`` is a first look.
+with the model's own logits, sorted by length so that little is padding. These two compute window 4
+and the whole. The traces are shared out over the pairs, so that load that comes and goes meets all
+sides alike; the warm-up has one trace. ``--traces 4 --pairs 2`` is a first look.
 
 The floor counts multiplications: body, head on scored rows, causal attention. Scores are equal
 first; then CPU-seconds and memory. ``--memory`` scores one response of 16,000 tokens with a
@@ -34,7 +33,7 @@ REPLIES = (
     Path(__file__).parents[3]
     / "shared/data/mip_overthinking/response/gsm8k/normal/deepseekR1/response.json"
 )
-SIDES = ("global", "one", "all", "naive", "sorted", "padded")
+SIDES = ("global", "one", "all", "naive", "padded")
 BARS = {
     "time over floor": "<= 1.25",
     "all / one, cpu": "<= 1.4",
@@ -57,7 +56,7 @@ def load_traces(count: int, tokens: int, part: int = 0, parts: int = 1) -> list[
 
     encoder = ResponseEncoder(PromptFormatter(AutoTokenizer.from_pretrained(model_path(MODEL))))
     traces = []
-    for number, row in enumerate(json.loads(REPLIES.read_text())[:200]):
+    for number, row in enumerate(json.loads(REPLIES.read_text())):
         reasoning, _, answer = row["deepseek-reasoner (question)"].rpartition("</think>")
         texts = (row["question"], reasoning.strip(), answer.strip())
         traces.append(encoder.encode(str(number), *texts))
@@ -108,10 +107,7 @@ def run_rival(scorer: Any, traces: list[Any], side: str) -> Result:
     scorer.model.set_attn_implementation("sdpa")
     jobs = [pair for trace in traces for pair in windows_of(trace)]
     with Meter() as meter, torch.no_grad():
-        if side == "naive":
-            sums = naive(scorer.model, jobs)
-        else:
-            sums = padded(scorer.model, jobs, order_of(side, traces, jobs))
+        sums = naive(scorer.model, jobs) if side == "naive" else padded(scorer.model, jobs)
     lalp, galp, at = [], [], 0
     for trace in traces:
         mine = sums[at : at + 1 + len(trace.step_lengths)]
@@ -144,20 +140,10 @@ def naive(model: Any, pairs: list[tuple[list[int], list[int]]]) -> list[float]:
     return sums
 
 
-def order_of(side: str, traces: list[Any], pairs: list[tuple[list[int], list[int]]]) -> list[int]:
-    """The order for padded batches: by length, or that of the traces.
-
-    In the traces' order whole responses come first: among steps, each would pad 15 of them to
-    several times their length.
-    """
-    sizes = [len(context) + len(target) for context, target in pairs]
-    is_step = [number > 0 for trace in traces for number in range(1 + len(trace.step_lengths))]
-    return sorted(range(len(pairs)), key=(sizes if side == "sorted" else is_step).__getitem__)
-
-
-def padded(model: Any, pairs: list[tuple[list[int], list[int]]], order: list[int]) -> list[float]:
-    """Sums of log-probabilities; right-padded batches of 16."""
+def padded(model: Any, pairs: list[tuple[list[int], list[int]]]) -> list[float]:
+    """Sums of log-probabilities; right-padded batches of 16, by length."""
     sums = [0.0] * len(pairs)
+    order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
     for start in range(0, len(order), BATCH):
         group = order[start : start + BATCH]
         rows = [torch.tensor(pairs[i][0] + pairs[i][1]) for i in group]
@@ -238,7 +224,7 @@ def rows_of_rivals(results: Runs) -> Rows:
     """Against the definition and padded batches."""
     rows: Rows = []
     for side in ("one", "all"):
-        for rival in ("naive", "sorted", "padded"):
+        for rival in ("naive", "padded"):
             for key, name in (("cpu_s", "cpu"), ("wall_s", "wall")):
                 quotient = ratio(results[rival], results[side], key)
                 rows.append((f"{rival} / {side}, {name}", str(quotient)))
@@ -259,7 +245,7 @@ def main() -> None:
     """Measure one side, or compare all."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--traces", type=int, default=50)
-    parser.add_argument("--tokens", type=int, default=700, help="about so many in a response")
+    parser.add_argument("--tokens", type=int, default=500, help="about so many in a response")
     parser.add_argument("--pairs", type=int, default=5, help="rounds that share the traces out")
     parser.add_argument("--part", type=int, default=0, help="with --side: the round, from 0")
     parser.add_argument("--memory", action="store_true", help="the long response alone")
