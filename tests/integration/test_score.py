@@ -105,6 +105,11 @@ def tables_of(pool):
     return found.table, read_steps(found.folder)
 
 
+def galp_of(pool):
+    """``galp`` by the trace's id."""
+    return {row["id"]: row["galp"] for row in find_scores(Pool(pool)).table.to_pylist()}
+
+
 def traces(**columns):
     """Rows of a pool, one for each answer."""
     size = len(columns["answer"])
@@ -239,16 +244,18 @@ def test_a_block_is_left_for_two_processes(pool, student, script, small_blocks, 
     """What an interrupted run on many devices leaves: some of them have nothing to do."""
     monkeypatch.setattr(blocks.BlockFiles, "remove", lambda self: None)
     assert run(pool, student) == 0
-    right = tables_of(pool)
+    right = galp_of(pool)
     shutil.rmtree(find_scores(Pool(pool)).folder)
-    (left, *kept) = sorted(Path(pool).glob("columns/.scores-*/block-*.parquet"))
-    assert kept
+    (left, kept, *_) = sorted(Path(pool).glob("columns/.scores-*/block-*.parquet"))
     left.unlink()
+    wrong = pq.read_table(kept)
+    zeros = pa.array([0.0] * len(wrong))
+    pq.write_table(wrong.set_column(wrong.column_names.index("galp"), "galp", zeros), kept)
     process = start(script, 0, pool, student, "--trainer.devices", 2, "--trainer.strategy", "ddp")
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert "across ranks is zero" not in err
-    assert all(one.equals(two) for one, two in zip(tables_of(pool), right, strict=True))
+    found = galp_of(pool)
+    assert found == right | dict.fromkeys(wrong["id"].to_pylist(), 0.0)  # taken as it was
 
 
 def test_blocks_of_another_device_are_not_continued(tmp_path):
@@ -559,7 +566,8 @@ def test_the_dtype_decides_the_folder(pool, student):
 # modules that deciding ones import and that change no value
 NOT_DECIDING = {
     *("errors", "files", "manners", "traces/pool", "student/responses", "student/loading"),
-    *("student/module", "student/host_memory", "student/naturalness/data", "evaluation/progress"),
+    *("student/module", "student/host_memory", "evaluation/progress"),
+    *("models", "data/assemble", "data/identity"),
     "student/loss",  # a record and the size of a part
 }
 

@@ -37,7 +37,8 @@ TEXTS = ("id", "teacher", "question", "reasoning", "answer")
 # modules that decide values; an edit of one makes older scores and blocks stale
 DECIDING = (
     *(f"student/naturalness/{name}" for name in (
-        "layout", "rows", "attention", "tokens", "scores", "encode", "blocks", "verify", "scorer",
+        "data", "layout", "rows", "attention", "tokens", "scores", "encode", "blocks", "verify",
+        "scorer",
     )),
     *("student/attention", "student/head"),
     *("traces/steps", "traces/formatting", "traces/modes"),

@@ -54,12 +54,11 @@ def score_responses(
     folder = scores_folder(data.pool.folder, digest(made_by)[:16])
     first = getattr(rank_zero_only, "rank", 0) == 0
     data.store_in(folder, trainer.strategy.root_device.type)
-    done = folder.is_dir() and not overwrite
-    if first and (done or overwrite):
-        data.files.remove()  # before the first process says which blocks are missing
-    if done:
+    if folder.is_dir() and not overwrite:
         log.info("scores are already there: %s", folder)
         return open_scores(folder) if first else None
+    if overwrite and first:
+        data.files.remove()  # before the first process says which blocks are missing
     _predict(trainer, scorer, data, "begins anew" if overwrite else "goes on with the others")
     trainer.strategy.barrier()  # all blocks are written
     if not trainer.is_global_zero:

@@ -439,6 +439,17 @@ def test_the_cache_knows_whose_scores(pool):
     assert one != other
 
 
+@pytest.mark.parametrize("kind", [NaturalnessSelection, TeacherSelection])
+def test_the_cache_knows_of_which_weights(tmp_path, kind):
+    """A second export into the student's folder: what the older weights chose is not taken."""
+    (tmp_path / "config.json").write_text("{}")
+    found = []
+    for weights in (b"old", b"trained", b"old"):
+        (tmp_path / "model.safetensors").write_bytes(weights)
+        found.append(identity_of(kind(model_name=str(tmp_path)), TraceDataModule))
+    assert found[0] == found[2] != found[1]
+
+
 # -- validation ------------------------------------------------------------------------------------
 
 

@@ -51,6 +51,17 @@ def test_a_row_moves_with_its_layout():
     assert all(x.device.type == "meta" for x in moved if torch.is_tensor(x))
 
 
+def tokens_of_values(plan):
+    """The token that each value is about."""
+    ids, lengths = plan.tokens.response, plan.tokens.step_lengths
+    borders = np.concatenate([[0], np.cumsum(lengths)])
+    found = np.concatenate([ids, ids, np.zeros(plan.num_values - 2 * len(ids), dtype=int)])
+    for (first, offset), slot in plan.cells.items():
+        step = ids[borders[first + offset] : borders[first + offset + 1]]
+        found[slot : slot + len(step)] = step
+    return found
+
+
 @given(
     st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6), min_size=1, max_size=5),
     st.integers(1, 80),
@@ -64,12 +75,14 @@ def test_every_value_is_asked_for_once(responses, max_tokens):
     batch = make_batch(plans, SPEC, max_tokens)
     slots = np.concatenate([row.slots.numpy() for row in batch.rows])
     assert len(np.unique(slots)) == len(slots) == sum(p.num_values - 1 for p in plans)
-    responses = [plan.tokens.response.tolist() for plan in plans]
-    follows = {pair for ids in responses for pair in itertools.pairwise(ids)}
+    values = np.concatenate([tokens_of_values(plan) for plan in plans])
+    ids = [plan.tokens.response.tolist() for plan in plans]
+    follows = {pair for one in ids for pair in itertools.pairwise(one)}
     for row in batch.rows:
         assert row.input_ids.shape[1] == sum(s.prefix + sum(s.runs) for s in row.layout.segments)
         assert (row.slots >= 0).all()
         before, own = (ids[0, row.sources].tolist() for ids in (row.input_ids, row.position_ids))
+        assert (row.targets.numpy() == values[row.slots.numpy()]).all()
         ends = [segment.prefix - 1 for segment in row.layout.segments if segment.prefix]
         for token, place, target in zip(before, own, row.targets.tolist(), strict=True):
             assert (token, target) in follows or place in ends

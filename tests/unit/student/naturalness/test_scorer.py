@@ -16,7 +16,14 @@ from nt_lightning.student.naturalness.layout import ScoreSpec, plan_response
 from nt_lightning.student.naturalness.rows import make_batch
 from nt_lightning.student.naturalness.scorer import NaturalnessScorer
 from tests.benchmarks.protocol import REPOSITORY
-from tests.naturalness import LONG, assert_same, load_scorer, random_response, score
+from tests.naturalness import (
+    LONG,
+    assert_same,
+    load_scorer,
+    naive_log_probs,
+    random_response,
+    score,
+)
 from tests.tiny import save_tiny_student
 
 STEPS = st.lists(st.integers(1, 12), min_size=1, max_size=8)
@@ -43,18 +50,26 @@ def responses(scorer, shapes):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=K + 1), st.integers(1, 20))
 def test_a_window_of_all_steps_weighted_by_tokens_is_the_global_score(scorer, steps, prompt):
-    (found,) = score(scorer, responses(scorer, [(steps, prompt)]))
+    """The global score by a plain forward of the whole: both come from one run of ours."""
+    (one,) = responses(scorer, [(steps, prompt)])
+    (found,) = score(scorer, [one])
+    plain, _ = naive_log_probs(scorer.model, one.prompt.tolist(), one.response.tolist())
     weighted = np.average(found.step_lalp[str(K)], weights=found.step_tokens)
-    assert weighted == pytest.approx(found.whole.galp, abs=1e-5)
-    np.testing.assert_allclose(found.step_lalp[str(K)], found.step_galp, atol=1e-5)
+    assert weighted == pytest.approx(plain.mean(), abs=1e-5)
+    assert found.whole.galp == pytest.approx(plain.mean(), abs=1e-5)
+    means = [part.mean() for part in np.split(plain, np.cumsum(steps)[:-1])]
+    np.testing.assert_allclose(found.step_lalp[str(K)], means, atol=1e-5)
+    np.testing.assert_allclose(found.step_galp, means, atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 20))
 def test_one_step_scores_locally_as_globally(scorer, length, prompt):
-    (found,) = score(scorer, responses(scorer, [([length], prompt)]))
-    for value in found.lalp.values():
-        assert value == pytest.approx(found.whole.galp, abs=1e-5)
+    (one,) = responses(scorer, [([length], prompt)])
+    (found,) = score(scorer, [one])
+    plain, _ = naive_log_probs(scorer.model, one.prompt.tolist(), one.response.tolist())
+    for value in (found.whole.galp, *found.lalp.values()):
+        assert value == pytest.approx(plain.mean(), abs=1e-5)
 
 
 @settings(max_examples=15, deadline=None)

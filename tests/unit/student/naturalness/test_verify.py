@@ -31,13 +31,13 @@ def test_a_family_passes_in_bfloat16_too(tmp_path, family):
     verify_runs(load_scorer(save_tiny_student(tmp_path, family), (0,)).model.bfloat16())
 
 
-def test_the_sample_for_a_gpu_has_several_blocks(model, monkeypatch):
-    """Eight times as long there; here on the CPU, by its own attention."""
-    seen = []
+def test_the_sample_for_a_gpu_has_several_blocks(model):
+    """It is eight times as long; here it runs on the CPU's attention."""
+    model, seen = copy.deepcopy(model), []
     embedding = model.get_input_embeddings()
     hook = embedding.register_forward_hook(lambda _, ids, out: seen.append(ids[0].numel()))
-    monkeypatch.setattr(verify, "CUDA", "cpu")
-    verify_runs(model)
+    with torch.no_grad():
+        assert verify._gap(model, 8) <= verify.TOLERANCE
     hook.remove()
     assert seen[0] > 2 * 128
 
