@@ -53,10 +53,10 @@ def score_responses(
     made_by = {**data.made_by, "dtype": scorer.dtype_name}
     folder = scores_folder(data.pool.folder, digest(made_by)[:16])
     first = getattr(rank_zero_only, "rank", 0) == 0
-    data.store_in(folder, trainer.strategy.root_device.type)
     if folder.is_dir() and not overwrite:
         log.info("scores are already there: %s", folder)
         return open_scores(folder) if first else None
+    data.store_in(folder, trainer.strategy.root_device.type)
     if overwrite and first:
         data.files.remove()  # before the first process says which blocks are missing
     _predict(trainer, scorer, data, "begins anew" if overwrite else "goes on with the others")
